@@ -1,0 +1,1 @@
+"""Pure decisions: functions of evidence, with no clock, disk, network or framework."""

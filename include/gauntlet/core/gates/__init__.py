@@ -1,0 +1,1 @@
+"""One module per gate, and the literal registry of them."""

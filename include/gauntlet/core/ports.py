@@ -1,0 +1,282 @@
+"""What the pipeline needs from outside, as small protocols; each has an in-memory twin for tests.
+
+An adapter implements one protocol and knows one outside thing. Stages see only these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from gauntlet.core.records.base import Record
+from gauntlet.core.records.data import ContractReport, DatasetRef
+from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
+from gauntlet.core.records.rollout import Routing
+from gauntlet.core.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+R = TypeVar("R", bound=Record)
+
+
+class Clock(Protocol):
+    """Where the time comes from: core never asks."""
+
+    def now(self) -> datetime:
+        """The current time, aware, UTC."""
+        ...
+
+
+class Specs(Protocol):
+    """The model specs of this installation."""
+
+    def get(self, model: str) -> ModelSpec:
+        """The spec called ``model``, or a :class:`~gauntlet.core.errors.SpecError` listing the names."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """All model names, sorted."""
+        ...
+
+
+class RecordStore(Protocol):
+    """Records by run. ``put`` is idempotent: the same content again changes nothing; new content supersedes."""
+
+    def put(self, run_key: str, record: Record, name: str = "", *, actor: str = "pipeline") -> None:
+        """Store a record of a run under its class and ``name``, with its audit entry, in one transaction."""
+        ...
+
+    def get(self, run_key: str, kind: type[R], name: str = "") -> R:
+        """The newest record, or :class:`~gauntlet.core.errors.MissingRecord`."""
+        ...
+
+    def find(self, run_key: str, kind: type[R], name: str = "") -> R | None:
+        """The newest record or ``None``."""
+        ...
+
+    def named(self, run_key: str, kind: type[R]) -> dict[str, R]:
+        """All records of a kind in a run, by name."""
+        ...
+
+    def newest(self, model: str, kind: type[R], limit: int = 1, name: str | None = None) -> list[R]:
+        """The newest records of a kind over all runs of a model, newest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One line of the hash-chained audit log. ``previous`` is the digest of the entry before."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    action: str
+    model: str
+    subject: str
+    detail: Mapping[str, Any]
+    previous: str
+    digest: str
+
+
+class AuditLog(Protocol):
+    """Append-only history of every decision and state change."""
+
+    def append(self, actor: str, action: str, model: str, subject: str, detail: Mapping[str, Any]) -> AuditEntry:
+        """Add one entry."""
+        ...
+
+    def entries(self, model: str | None = None, subject: str | None = None) -> list[AuditEntry]:
+        """Entries in order, oldest first."""
+        ...
+
+
+class RoutingStore(Protocol):
+    """The routing row of each model: the truth for traffic."""
+
+    def read(self, model: str) -> Routing:
+        """The row; epoch 0 with no versions when there is none."""
+        ...
+
+    def swap(self, routing: Routing, *, expected_epoch: int, actor: str, action: str, reason: str) -> Routing:
+        """Compare-and-swap: writes the row with epoch ``expected_epoch + 1``, and its audit entry, or raises Conflict."""
+        ...
+
+
+class Blobs(Protocol):
+    """Immutable files by content. Writes are temp + fsync + rename; reads verify the digest."""
+
+    def put_file(self, path: Path, key: str) -> str:
+        """Store a file under ``key`` and return its URI."""
+        ...
+
+    def fetch(self, uri: str, sha256: str) -> Path:
+        """A verified local path of the blob; :class:`~gauntlet.core.errors.IntegrityError` when bytes differ."""
+        ...
+
+    def put_folder(self, folder: Path, key: str) -> str:
+        """Store a folder, ``manifest.json`` last, and return its URI."""
+        ...
+
+    def fetch_folder(self, uri: str, manifest_sha256: str) -> Path:
+        """A verified local path of a folder: manifest digest first, then every file it lists."""
+        ...
+
+
+class Source(Protocol):
+    """Point-in-time reads of one source."""
+
+    def pull(self, spec: ModelSpec, since: datetime | None, until: datetime, *, labelled: bool, to: Path) -> PulledData:
+        """Write rows with event time in (since, until] that were known at ``until`` to a canonical Parquet file.
+
+        ``labelled``: only rows with a mature label. Canonical order: event time, then key.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PulledData:
+    """What a source wrote."""
+
+    path: Path
+    rows: int
+    columns: tuple[str, ...]
+    first_event: datetime | None
+    last_event: datetime | None
+    query: str
+
+
+class ContractEngine(Protocol):
+    """Evaluates the data contract of a spec on a snapshot file."""
+
+    def check(self, spec: ModelSpec, dataset: DatasetRef, path: Path, page: Path) -> ContractReport:
+        """Evaluate every expectation and write one self-contained HTML page."""
+        ...
+
+
+class Registry(Protocol):
+    """The model registry (MLflow): runs, versions, aliases. The truth for versions."""
+
+    def open_run(self, model: str, run_key: str, tags: Mapping[str, str]) -> str:
+        """The run with this key, made if it does not exist; returns its id. Idempotent."""
+        ...
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, Path] | None = None,
+    ) -> None:
+        """Add to a run; ``artifacts`` maps artifact folder to a local file or folder."""
+        ...
+
+    def log_dataset(self, run_id: str, dataset: DatasetRef, context: str) -> None:
+        """Attach a dataset (digest, query, window) to a run as its input."""
+        ...
+
+    def finish_run(self, run_id: str, *, failed: bool) -> None:
+        """Close a run."""
+        ...
+
+    def register(
+        self, model: str, run_id: str, release: ReleaseRef, folder: Path, tags: Mapping[str, str]
+    ) -> RegisteredVersion:
+        """The version of this release, made if it does not exist: one version per content."""
+        ...
+
+    def versions(self, model: str) -> Sequence[RegisteredVersion]:
+        """All complete versions, oldest first."""
+        ...
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Alias to version."""
+        ...
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+        ...
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove an alias; nothing happens when it is not there."""
+        ...
+
+    def tag_version(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Add tags to a version."""
+        ...
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """What one server process says it serves."""
+
+    worker: str
+    epoch: int
+    stable: str | None
+    canary: str | None
+    loaded: tuple[str, ...]
+    weight_ppm: int
+
+
+class Server(Protocol):
+    """The control side of the model server."""
+
+    def prepare(self, model: str, release: ReleaseRef) -> Mapping[str, Any]:
+        """Load and check a release in every worker without serving it; what the checks measured."""
+        ...
+
+    def apply(self, routing: Routing, timeout_s: float) -> Sequence[WorkerReport]:
+        """Make every worker serve this routing, and wait until each reports its epoch."""
+        ...
+
+    def reports(self, model: str) -> Sequence[WorkerReport]:
+        """What each worker serves now."""
+        ...
+
+    def predict(
+        self, model: str, rows: Sequence[Mapping[str, Any]], *, version_id: str | None = None
+    ) -> Sequence[float]:
+        """Scores of rows by the live server, of a given loaded version when one is named."""
+        ...
+
+
+class JournalReader(Protocol):
+    """Predictions as the server recorded them."""
+
+    def read(self, model: str, since: datetime, until: datetime, rollout: str | None = None) -> pa.Table:
+        """Rows with columns: request_id, at, epoch, rollout, version_id, arm, entity, bucket, score, other_score,
+        decision, latency_us, status, error. An incomplete window is marked in the table's schema metadata."""
+        ...
+
+
+class Notifier(Protocol):
+    """Where messages for people go."""
+
+    def send(self, subject: str, body: str, *, severity: str, labels: Mapping[str, str]) -> None:
+        """Send one message."""
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a stage may use. Built by :mod:`gauntlet.bootstrap`, by hand in tests."""
+
+    clock: Clock
+    specs: Specs
+    records: RecordStore
+    audit: AuditLog
+    routing: RoutingStore
+    blobs: Blobs
+    sources: Mapping[str, Source]
+    contract: ContractEngine
+    registry: Registry
+    server: Server
+    journal: JournalReader
+    notifiers: Iterable[Notifier]
+    scratch: Path
+    """A folder for files in the making; nothing in it is ever referred to."""

@@ -1,0 +1,109 @@
+"""Facts about models: the sidecar that travels with the trees, and what training produced."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from gauntlet.core.records.base import Instant, Record
+
+
+class Task(StrEnum):
+    """What is predicted."""
+
+    BINARY = "binary"
+    REGRESSION = "regression"
+    MULTICLASS = "multiclass"
+
+
+class FeatureKind(StrEnum):
+    """How a feature's raw value becomes a float; see :mod:`gauntlet.core.encoding`."""
+
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    CATEGORICAL = "categorical"
+
+
+class Feature(Record):
+    """One model input, as training saw it. ``categories`` are in code order; code -1/NaN is missing."""
+
+    name: str
+    kind: FeatureKind
+    nullable: bool
+    categories: tuple[str, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Calibration(Record):
+    """A monotone map from raw to calibrated score: piecewise linear through the knots, clamped outside."""
+
+    method: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class ModelSidecar(Record):
+    """All that is needed, beside the trees, to turn a raw row into a decision."""
+
+    model: str
+    version_id: str
+    task: Task
+    objective: str
+    features: tuple[Feature, ...]
+    classes: tuple[str, ...] | None
+    threshold: float | None
+    calibration: Calibration | None
+    best_iteration: int
+    tree_digest: str
+    model_sha256: str
+    trained_through: Instant | None
+
+
+class ReleaseRef(Record):
+    """A complete, immutable release directory. Files are listed with digests in its ``manifest.json``.
+
+    ``digest`` is the SHA-256 of that manifest: the identity of what would be served.
+    """
+
+    uri: str
+    digest: str
+    version_id: str
+    tree_digest: str
+    size_bytes: int
+
+
+class TrainedModel(Record):
+    """What the train task produced. ``metrics`` are keyed ``part.metric``, e.g. ``validation.roc_auc``."""
+
+    release: ReleaseRef
+    mlflow_run_id: str
+    dataset: str
+    split: str
+    profile_digest: str
+    metrics: dict[str, float]
+    train_rows: int
+    best_iteration: int
+    iterations_cap: int
+    seconds: float
+    peak_rss_mb: float
+    trained_at: Instant
+
+
+class RegisteredVersion(Record):
+    """A version in the MLflow registry that corresponds to a release."""
+
+    model: str
+    version: int
+    version_id: str
+    release: ReleaseRef
+    mlflow_run_id: str
+
+
+class GoldenSet(Record):
+    """Hashed input rows with the scores they had in the training process."""
+
+    rows: tuple[dict[str, float | str | bool | None], ...]
+    scores: tuple[float, ...]
+    tolerance: float = Field(ge=0)

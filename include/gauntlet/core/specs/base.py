@@ -1,0 +1,11 @@
+"""The base of every spec section: frozen, and an unknown key is an error with a hint."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A part of a model spec. Thresholds live here and nowhere else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,0 +1,1 @@
+"""The model server: loader, scorer, split, journal, metrics."""

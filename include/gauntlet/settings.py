@@ -1,0 +1,64 @@
+"""The environment: where things are and how to reach them. Never thresholds: those are in the spec."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once from ``GAUNTLET_*`` environment variables.
+
+    >>> Settings(home="/tmp/g").database
+    'sqlite:////tmp/g/gauntlet.db'
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GAUNTLET_", frozen=True, extra="ignore")
+
+    environment: Literal["dev", "staging", "production"] = "dev"
+    home: Path = Path(".gauntlet")
+    """Snapshots, releases, journal, reports and the embedded database live here."""
+    models: Path = Path("include/models")
+    database_url: SecretStr | None = None
+    """SQLAlchemy URL of the control database; unset: SQLite in ``home``."""
+    blobs_url: str | None = None
+    """fsspec URL for snapshots and releases; unset: ``home/blobs``."""
+    mlflow_url: str = Field(default="http://127.0.0.1:5000")
+    mlflow_timeout_s: float = 5.0
+    server_url: str = "http://127.0.0.1:8300"
+    server_admin: str | None = None
+    """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``."""
+    server_token: SecretStr | None = None
+    server_workers: int = 1
+
+    @property
+    def database(self) -> str:
+        """The control database's URL."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home.absolute()}/gauntlet.db"
+
+    @property
+    def blobs(self) -> str:
+        """The blob store's root."""
+        return self.blobs_url or str(self.home.absolute() / "blobs")
+
+    @property
+    def journal(self) -> Path:
+        """The journal's folder."""
+        return self.home.absolute() / "journal"
+
+    @property
+    def admin(self) -> str:
+        """The model server's admin address."""
+        return self.server_admin or f"unix:{self.home.absolute()}/server/admin.sock"
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

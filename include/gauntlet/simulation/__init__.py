@@ -1,0 +1,1 @@
+"""The seeded world that the demo, the tests and the benchmarks use."""

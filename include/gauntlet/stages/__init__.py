@@ -1,0 +1,1 @@
+"""The imperative shell: one file per task; read records, call core, write record and audit."""
