@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import RootModel, ConfigDict
+from pydantic import ConfigDict, RootModel
 
 
 class GatesSection(RootModel[dict[str, Any]]):
