@@ -17,6 +17,7 @@ class TriggerKind(StrEnum):
     AGE = "age"
     BOOTSTRAP = "bootstrap"
     MANUAL = "manual"
+    CHALLENGER = "challenger"
 
 
 class RunContext(Record):

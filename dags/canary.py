@@ -1,0 +1,32 @@
+"""Canary: the challenger meets live traffic step by step and becomes champion, or traffic returns to the champion."""
+
+from airflow.sdk import chain
+
+from gauntlet.orchestration import assets, tasks
+from gauntlet.orchestration.dag import model_dag, specs
+from gauntlet.orchestration.ramp import RampStep
+
+for spec in specs("canary"):
+    with model_dag(
+        spec, "canary", __doc__, schedule=[assets.challenger_registered(spec)], params=tasks.RUN_PARAMS
+    ) as dag:
+        run = tasks.open_run(spec.model)
+        rollout = tasks.open_rollout(run).as_setup()
+        preflight = tasks.preflight(run)
+        ramp = [
+            RampStep(
+                task_id=f"step_{index}_{step.weight:g}_percent",
+                run_context=run,
+                step=index,
+                tick=spec.rollout.tick,
+            )
+            for index, step in enumerate(spec.rollout.steps, start=1)
+        ]
+        # A bootstrap has no ramp: its steps are skipped, a failed step still stops the promotion.
+        promote = tasks.promote.override(trigger_rule="none_failed_min_one_success")(run)
+        path = tasks.choose_path(rollout, ramp=ramp[0].task_id, bootstrap="promote")
+        chain(rollout, preflight, path, *ramp, promote)
+        path >> promote
+        promote >> tasks.close_rollout(run).as_teardown(setups=rollout)
+
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,89 @@
+"""The pipeline's functions as Airflow tasks. No bodies here: a task is a function of :mod:`gauntlet.pipeline`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param, get_current_context, task
+
+from gauntlet import pipeline
+from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
+
+if TYPE_CHECKING:
+    from gauntlet.core.records.rollout import RolloutState
+
+RUN_PARAMS = {
+    "reason": Param("", type="string", title="Reason", description="Why you start this run. Needed when it is you."),
+    "as_of": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="As of",
+        description="Read data as it was known at this time; empty: the run's own time.",
+    ),
+    "force_retrain": Param(
+        False,
+        type="boolean",
+        title="Force retrain",
+        description="Train even when nothing triggers it. No gate is skipped.",
+    ),
+}
+"""The typed form of "Trigger DAG"."""
+
+
+@task
+def open_run(model: str) -> RunContext:
+    """Settle what this run is about from Airflow's own facts."""
+    context = get_current_context()
+    dag_run = context["dag_run"]
+    run = pipeline.open_run(
+        model,
+        dag_run.run_id,
+        run_type=str(getattr(dag_run.run_type, "value", dag_run.run_type)),
+        logical_date=dag_run.logical_date,
+        run_after=dag_run.run_after,
+        params=dict(context["params"]),
+        requested_by=getattr(dag_run, "triggering_user_name", None) or "airflow",
+    )
+    print(f"{run.kind}: {run.reason}; data as known at {run.as_of.isoformat()}")  # noqa: T201 - the task log
+    return run
+
+
+@task.short_circuit
+def retrain_wanted(decision: TriggerDecision) -> bool:
+    """Whether the recorded decision asks for a retrain; everything after is skipped otherwise."""
+    print(f"{decision.action}: {decision.reason}")  # noqa: T201 - the task log
+    return decision.action is TriggerAction.RETRAIN
+
+
+@task.branch
+def choose_path(state: RolloutState, *, ramp: str, bootstrap: str) -> str:
+    """The ramp, or straight to promotion when there is no champion to compare with."""
+    return ramp if state.stable is not None else bootstrap
+
+
+def announce(asset: Any) -> Any:
+    """A task that updates an asset: the signal for the next DAG."""
+
+    @task(task_id="announce", outlets=[asset])
+    def signal(fact: Any) -> str:
+        return str(fact.reason)
+
+    return signal
+
+
+check_drift = task(pipeline.check_drift)
+decide = task(pipeline.decide)
+pull_data = task(pipeline.pull_data)
+check_contract = task(pipeline.check_contract)
+split_data = task(pipeline.split_data)
+check_leakage = task(pipeline.check_leakage)
+train = task(pipeline.train)
+evaluate = task(pipeline.evaluate)
+probe = task(pipeline.probe)
+run_gate = task(pipeline.run_gate)
+register_challenger = task(pipeline.register_challenger)
+open_rollout = task(pipeline.open_rollout)
+preflight = task(pipeline.preflight)
+promote = task(pipeline.promote)
+close_rollout = task(pipeline.close_rollout)

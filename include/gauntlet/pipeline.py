@@ -1,0 +1,191 @@
+"""Table of contents: one typed function per task. DAGs and the CLI both call these and nothing else.
+
+Read top to bottom, this is the nightly run. Every function takes the run's context, reads what it
+needs from the store, and returns the record it has stored. Imports are lazy: a DAG file that reaches
+this module pays for pydantic only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
+from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
+from gauntlet.core.records.gates import GateReceipt, PromotionDecision
+from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.rollout import RolloutState
+from gauntlet.core.records.run import RunContext, TriggerDecision
+
+if TYPE_CHECKING:
+    from gauntlet.core.ports import Services
+    from gauntlet.core.records.drift import DriftReport
+    from gauntlet.core.records.ledger import PromotionRecord, ReconcileReport, RollbackReport
+    from gauntlet.core.records.rollout import PreflightReport
+
+
+def _services() -> Services:
+    from gauntlet.bootstrap import services
+
+    return services()
+
+
+# ---- the nightly run -------------------------------------------------------------------------------
+
+
+def open_run(
+    model: str,
+    run: str,
+    *,
+    run_type: str,
+    logical_date: datetime | None,
+    run_after: datetime,
+    params: Mapping[str, Any],
+    requested_by: str,
+) -> RunContext:
+    """Settle once what this run is about: the as-of time, who asked and why."""
+    from gauntlet.stages.open_run import open_run as stage
+
+    return stage(
+        _services(),
+        model,
+        run,
+        run_type=run_type,
+        logical_date=logical_date,
+        run_after=run_after,
+        params=params,
+        requested_by=requested_by,
+    )
+
+
+def check_drift(run: RunContext) -> DriftReport:
+    """Compare the current window with the champion's profile."""
+    from gauntlet.stages.check_drift import check_drift as stage
+
+    return stage(_services(), run)
+
+
+def decide(run: RunContext) -> TriggerDecision:
+    """Decide whether to retrain; a decision to skip is recorded like any other."""
+    from gauntlet.stages.decide import decide as stage
+
+    return stage(_services(), run)
+
+
+def pull_data(run: RunContext) -> DatasetRef:
+    """Write the immutable snapshot this run is judged on."""
+    from gauntlet.stages.pull_data import pull_data as stage
+
+    return stage(_services(), run)
+
+
+def check_contract(run: RunContext) -> ContractReport:
+    """Evaluate the data contract; raises when it does not hold."""
+    from gauntlet.stages.check_contract import check_contract as stage
+
+    return stage(_services(), run)
+
+
+def split_data(run: RunContext) -> SplitManifest:
+    """Divide the snapshot into train, validation, calibration and holdout."""
+    from gauntlet.stages.split_data import split_data as stage
+
+    return stage(_services(), run)
+
+
+def check_leakage(run: RunContext) -> LeakageReport:
+    """Look for the label, the future or the holdout in the training rows; raises when found."""
+    from gauntlet.stages.check_leakage import check_leakage as stage
+
+    return stage(_services(), run)
+
+
+def train(run: RunContext) -> TrainedModel:
+    """Train in a child process and write the release."""
+    from gauntlet.stages.train import train as stage
+
+    return stage(_services(), run)
+
+
+def evaluate(run: RunContext) -> EvaluationRef:
+    """Score candidate and champion on the same holdout rows."""
+    from gauntlet.stages.evaluate import evaluate as stage
+
+    return stage(_services(), run)
+
+
+def probe(run: RunContext) -> ProbeReport:
+    """Measure the release in a sacrificial process: load, smoke, errors, latency, memory."""
+    from gauntlet.stages.probe import probe as stage
+
+    return stage(_services(), run)
+
+
+def run_gate(run: RunContext, gate: str) -> GateReceipt:
+    """Ask one gate; the receipt is stored before anything but a pass or a waiver raises."""
+    from gauntlet.stages.run_gate import run_gate as stage
+
+    return stage(_services(), run, gate)
+
+
+def register_challenger(run: RunContext) -> PromotionDecision:
+    """Register the candidate, if the exact set of receipts lets it."""
+    from gauntlet.stages.register import register_challenger as stage
+
+    return stage(_services(), run)
+
+
+# ---- the canary ------------------------------------------------------------------------------------
+
+
+def open_rollout(run: RunContext) -> RolloutState:
+    """Take the newest challenger into a rollout."""
+    from gauntlet.stages.open_rollout import open_rollout as stage
+
+    return stage(_services(), run)
+
+
+def preflight(run: RunContext) -> PreflightReport:
+    """Let the real server load the challenger and answer golden requests."""
+    from gauntlet.stages.preflight import preflight as stage
+
+    return stage(_services(), run)
+
+
+def tick(run: RunContext, step: int) -> RolloutState:
+    """One look at a ramp step: judge the journal, act, renew the lease. Safe to repeat."""
+    from gauntlet.stages.tick import tick as stage
+
+    return stage(_services(), run, step)
+
+
+def promote(run: RunContext) -> PromotionRecord:
+    """Make the challenger champion: routing, aliases and audit, or none of them."""
+    from gauntlet.stages.promote import promote as stage
+
+    return stage(_services(), run)
+
+
+def close_rollout(run: RunContext) -> RolloutState | None:
+    """Idempotent teardown: traffic is with the champion unless the rollout succeeded."""
+    from gauntlet.stages.close_rollout import close_rollout as stage
+
+    return stage(_services(), run)
+
+
+# ---- at any time -----------------------------------------------------------------------------------
+
+
+def rollback(model: str, *, reason: str, actor: str) -> RollbackReport:
+    """Return to the recorded previous champion and quarantine the offender."""
+    from gauntlet.stages.rollback import rollback as stage
+
+    return stage(_services(), model, reason=reason, actor=actor)
+
+
+def reconcile(model: str, *, repair: bool) -> ReconcileReport:
+    """Compare registry, routing and servers; repair in the documented direction when asked."""
+    from gauntlet.stages.reconcile import reconcile as stage
+
+    return stage(_services(), model, repair=repair)
