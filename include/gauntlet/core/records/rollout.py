@@ -59,8 +59,22 @@ class RolloutPhase(StrEnum):
     EXPIRED = "expired"
 
 
+class PauseCause(StrEnum):
+    """Why a rollout waits. All but ``manual`` end by themselves when the cause is gone."""
+
+    MANUAL = "manual"
+    INCONCLUSIVE = "inconclusive"
+    NO_TRAFFIC = "no_traffic"
+    INCOMPLETE = "incomplete"
+    FREEZE = "freeze"
+
+
 class MetricVerdict(Record):
-    """One live metric of both arms over the same period, compared."""
+    """One live metric of both arms over the same period, compared.
+
+    ``evidence`` is the natural logarithm of the e-value against "the canary does no harm" where the metric has
+    one; ``needed`` is the value at which it fails. ``interval`` belongs to the canary's change.
+    """
 
     metric: str
     outcome: Outcome
@@ -72,10 +86,12 @@ class MetricVerdict(Record):
     stable_n: int
     canary_n: int
     evidence: float | None = None
+    needed: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 class CanaryAnalysis(Record):
-    """What the judge said at one look."""
+    """What the judge said at one look. ``complete`` is false when the journal lost rows of the window."""
 
     rollout: str
     step: int
@@ -87,10 +103,25 @@ class CanaryAnalysis(Record):
     until: Instant
     requests: int
     entities: int
+    stable_requests: int = 0
+    paired: int = 0
+    labels: int = 0
+    complete: bool = True
+    seconds_to_verdict: float | None = None
+    """At the traffic seen, how long until the step's least counts are there."""
+
+    @property
+    def critical(self) -> bool:
+        """Whether a critical metric failed: the rollout ends at once."""
+        return any(metric.critical and metric.outcome is Outcome.FAILED for metric in self.metrics)
 
 
 class RolloutState(Record):
-    """A rollout after one tick."""
+    """A rollout after one tick.
+
+    ``step`` is the step the rollout is in; it is the number of steps in phase ``bake``, when all have passed.
+    ``looks`` counts the looks at this step. ``step_epoch`` is the first routing epoch of this step.
+    """
 
     rollout: str
     model: str
@@ -105,3 +136,119 @@ class RolloutState(Record):
     step_started_at: Instant
     updated_at: Instant
     analysis: CanaryAnalysis | None = None
+    source_run: str = ""
+    """The run that trained and registered the candidate."""
+    salt: str = ""
+    step_epoch: int = 0
+    looks: int = 0
+    pause: PauseCause | None = None
+    hold_until: Instant | None = None
+    commands: tuple[str, ...] = ()
+    """Ids of the commands that have been carried out."""
+    decided_at: Instant | None = None
+    withdrawn_at: Instant | None = None
+
+    def step_done(self, step: int) -> bool:
+        """Whether the rollout has passed ``step``."""
+        return self.step > step or self.ready
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing but promotion is left, or even that is done."""
+        return self.phase in (RolloutPhase.BAKE, RolloutPhase.PROMOTED)
+
+    @property
+    def over(self) -> bool:
+        """Whether the rollout has ended, well or not."""
+        return self.phase in OVER
+
+    @property
+    def withdraw_seconds(self) -> float | None:
+        """From the decision to roll back to the last server without the challenger."""
+        if self.decided_at is None or self.withdrawn_at is None:
+            return None
+        return (self.withdrawn_at - self.decided_at).total_seconds()
+
+
+OVER = frozenset({
+    RolloutPhase.PROMOTED,
+    RolloutPhase.ROLLED_BACK,
+    RolloutPhase.SUPERSEDED,
+    RolloutPhase.EXPIRED,
+})
+"""Phases without a way out."""
+
+
+class CommandKind(StrEnum):
+    """What a person can ask of a rollout. ``abort`` beats everything."""
+
+    ABORT = "abort"
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE_STEP = "promote_step"
+    PROMOTE = "promote"
+    EXTEND = "extend"
+    HOLD_UNTIL = "hold_until"
+
+
+class RolloutCommand(Record):
+    """A person's word to a rollout, carried out by the next tick. ``until`` belongs to extend and hold."""
+
+    command: str
+    rollout: str
+    kind: CommandKind
+    by: str
+    reason: str
+    at: Instant
+    until: Instant | None = None
+
+
+class ExpectedShift(Record):
+    """How much the candidate differed from the champion on the holdout the gates have judged.
+
+    A difference that was seen and accepted offline is no news live; only what goes beyond is.
+    """
+
+    rows: int
+    score_psi: float
+    score_shift: float
+    decision_rate_change: float | None
+
+
+class PreflightCheck(Record):
+    """One thing the live server was asked to do with the candidate before any traffic."""
+
+    check: str
+    outcome: Outcome
+    sentence: str
+    observed: float | None = None
+    limit: float | None = None
+
+
+class PreflightReport(Record):
+    """Whether the real server can serve the candidate, found before any user meets it."""
+
+    rollout: str
+    model: str
+    candidate: str
+    outcome: Outcome
+    reason: str
+    checks: tuple[PreflightCheck, ...]
+    measured: dict[str, float]
+    expected: ExpectedShift | None
+    candidate_threshold: float | None
+    stable_threshold: float | None
+    golden_rows: int
+    at: Instant
+
+
+class Quarantine(Record):
+    """A release that has done harm and must not be registered or rolled out again; stored under its digest."""
+
+    model: str
+    release_digest: str
+    version_id: str
+    version: int
+    rollout: str | None
+    reason: str
+    at: Instant
