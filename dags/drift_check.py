@@ -1,7 +1,6 @@
 """Drift check: compare the newest window with the champion's profile; ask for a retrain when it matters."""
 
-from airflow.sdk import chain
-from airflow.sdk.definitions.timetables.trigger import CronTriggerTimetable
+from airflow.sdk import CronTriggerTimetable, chain
 
 from gauntlet.orchestration import assets, tasks
 from gauntlet.orchestration.dag import model_dag, specs

@@ -1,8 +1,6 @@
 """Retrain: every night, when the drift check asks for it, or by hand from the UI; no way in skips a gate."""
 
-from airflow.sdk import chain, task_group
-from airflow.sdk.definitions.timetables.trigger import CronTriggerTimetable
-from airflow.timetables.assets import AssetOrTimeSchedule
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, task_group
 
 from gauntlet.orchestration import assets, tasks
 from gauntlet.orchestration.dag import model_dag, specs

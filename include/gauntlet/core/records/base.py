@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -30,5 +31,5 @@ class Record(BaseModel):
 
     @property
     def record_digest(self) -> str:
-        """SHA-256 of the record's canonical JSON."""
-        return sha256_json(self.model_dump(mode="json"))
+        """SHA-256 of the record's canonical JSON. Infinities and NaN are strings there, so that every record has one."""
+        return sha256_json(json.loads(self.model_dump_json()))

@@ -1,0 +1,5 @@
+"""``python -m gauntlet.cli`` is ``gauntlet``."""
+
+from gauntlet.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""The commands, by name."""
+
+from __future__ import annotations
+
+import typer
+
+from gauntlet.cli import config, evidence, local, operate, run, serve
+from gauntlet.cli.console import exit_codes
+
+app = typer.Typer(
+    name="gauntlet",
+    help=__import__("gauntlet").__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+app.command("run")(run.run)
+app.command("canary")(run.canary)
+app.command("explain")(evidence.explain)
+app.command("history")(evidence.history)
+app.command("trace")(evidence.trace)
+app.command("rollback")(operate.rollback)
+app.command("reconcile")(operate.reconcile)
+app.command("doctor")(operate.doctor)
+app.command("serve")(serve.serve)
+app.command("demo")(local.demo)
+app.command("up")(local.up)
+app.command("down")(local.down)
+app.add_typer(config.app, name="config")
+app.add_typer(evidence.audit, name="audit")
+
+
+def main() -> None:
+    """Run the command line."""
+    with exit_codes():
+        app()

@@ -1,0 +1,80 @@
+"""``gauntlet config``: check specs, write their JSON Schema, show what a change does to the gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gauntlet.cli.console import DONE, USAGE, AsJson, err, exit_codes, out, show_json, show_table
+
+app = typer.Typer(help="Check and compare model specs.", no_args_is_help=True)
+SCHEMA = Path("include/models/model_spec.schema.json")
+
+
+@app.command()
+def validate(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Specs or folders of them; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check specs. Every complaint names the file, the line and the key."""
+    from gauntlet.core.errors import SpecError
+    from gauntlet.core.spec import load_spec
+    from gauntlet.settings import settings
+
+    results: dict[str, str] = {}
+    for path in _files(paths or [settings().models]):
+        try:
+            results[str(path)] = f"valid; digest {load_spec(path).digest[:12]}"
+        except SpecError as error:
+            results[str(path)] = str(error)
+    bad = [text for text in results.values() if not text.startswith("valid")]
+    if as_json:
+        show_json(results)
+    for path_text, text in () if as_json else results.items():
+        out.print(f"{path_text}: {text}" if text.startswith("valid") else text, markup=False)
+    if not results:
+        err.print("no spec found: name a YAML file or a folder that holds one")
+    raise typer.Exit(USAGE if bad or not results else DONE)
+
+
+@app.command()
+def schema(
+    write: Annotated[Path | None, typer.Option("--write", help="Write it to this file.")] = None,
+) -> None:
+    """Print or write the JSON Schema of a spec, for editors."""
+    from gauntlet.core.spec import json_schema
+
+    text = json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
+    if write is None:
+        typer.echo(text, nl=False)
+    else:
+        write.write_text(text)
+        out.print(f"wrote {write}")
+
+
+@app.command()
+def diff(before: Path, after: Path, as_json: AsJson = False) -> None:
+    """Show what differs between two specs; a loosened threshold is called by its name."""
+    from gauntlet.core.spec import load_spec
+    from gauntlet.core.spec_diff import differences
+
+    with exit_codes():
+        changes = differences(load_spec(before), load_spec(after))
+    if as_json:
+        show_json([change.__dict__ for change in changes])
+        return
+    show_table(
+        "Changes",
+        ("key", "before", "after", "meaning"),
+        [(change.key, change.before, change.after, change.meaning) for change in changes],
+    )
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    return found

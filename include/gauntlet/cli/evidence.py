@@ -1,0 +1,95 @@
+"""``gauntlet explain | history | trace | audit``: why things are as they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+
+audit = typer.Typer(help="The hash-chained audit log.", no_args_is_help=True)
+ForModel = Annotated[str | None, typer.Option("--model", help="Only this model.")]
+
+
+def explain(
+    subject: Annotated[str, typer.Argument(help="A run id, a version id, a registry version, or champion.")],
+    model: ForModel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a version serves, or why a run ended as it did."""
+    from gauntlet import views
+    from gauntlet.bootstrap import services
+
+    with exit_codes():
+        explanation = views.explain(services(), subject, model)
+    if as_json:
+        show_json(explanation)
+        return
+    rows = [(line.topic, line.outcome, line.text) for line in explanation.sentences]
+    show_table(f"{explanation.model}: {subject}", ("", "outcome", ""), rows)
+
+
+def history(
+    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    at: Annotated[str | None, typer.Option("--at", help="Which version answered at this time (ISO 8601).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which version was champion when."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.trace import history as champions
+
+    with exit_codes():
+        moment = datetime.fromisoformat(at) if at else None
+        if moment is not None and moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        reigns = champions(services(), model, moment)
+    if as_json:
+        show_json(reigns)
+    else:
+        show_table(model, ("from", "to", "version", "why"), [(r.since, r.until or "now", r.version_id, r.reason) for r in reigns])
+
+
+def trace(
+    subject: Annotated[str, typer.Argument(help="A prediction id, version, snapshot digest or run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Walk from a prediction to its version, gates, run, data and trigger; or the other way."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.trace import trace as walk
+
+    with exit_codes():
+        steps = walk(services(), subject)
+    if as_json:
+        show_json(steps)
+    else:
+        show_table(subject, ("", "", ""), [(s.kind, s.subject, s.text) for s in steps])
+
+
+@audit.command()
+def verify(as_json: AsJson = False) -> None:
+    """Find changed, removed or re-ordered entries, and say which."""
+    from gauntlet.bootstrap import services
+    from gauntlet.core.audit import verify as check
+
+    with exit_codes():
+        entries = services().audit.entries()
+        findings = check(entries)
+    if as_json:
+        show_json({"entries": len(entries), "findings": findings})
+    elif findings:
+        show_table("Audit log", ("finding",), [(finding,) for finding in findings])
+    else:
+        out.print(f"{len(entries)} entries, unbroken")
+    raise typer.Exit(REJECTED if findings else DONE)
+
+
+@audit.command("log")
+def log(model: ForModel = None, limit: Annotated[int, typer.Option(help="Newest entries to show.")] = 50) -> None:
+    """Show the newest entries."""
+    from gauntlet.bootstrap import services
+
+    with exit_codes():
+        entries = services().audit.entries(model=model)[-limit:]
+    show_table("", ("#", "at", "actor", "action", "subject"), [(e.sequence, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.action, e.subject) for e in entries])

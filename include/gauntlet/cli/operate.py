@@ -1,0 +1,55 @@
+"""``gauntlet rollback | reconcile | doctor``: acting on what serves."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from gauntlet import pipeline
+from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+
+Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
+
+
+def rollback(
+    model: Model,
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded.", prompt=True)],
+    as_json: AsJson = False,
+) -> None:
+    """Return traffic to the recorded previous champion and quarantine the present one. Works with MLflow and Airflow down."""
+    with exit_codes():
+        report = pipeline.rollback(model, reason=reason, actor=getpass.getuser())
+    if as_json:
+        show_json(report)
+    else:
+        out.print(report.reason, markup=False)
+
+
+def reconcile(
+    model: Model,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what differs, in the documented direction.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare registry aliases, the routing table and what each server process reports."""
+    with exit_codes():
+        report = pipeline.reconcile(model, repair=repair)
+    if as_json:
+        show_json(report)
+    else:
+        out.print(report.reason, markup=False)
+    raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check versions, specs, services, registry against servers, and that a rollback target can be loaded."""
+    from gauntlet.doctor import examine
+
+    with exit_codes():
+        findings = examine()
+    if as_json:
+        show_json(findings)
+    else:
+        show_table("", ("check", "outcome", "finding"), [(f.check, f.outcome, f.sentence) for f in findings])
+    raise typer.Exit(DONE if all(finding.outcome.satisfied for finding in findings) else REJECTED)

@@ -1,0 +1,146 @@
+"""``gauntlet run`` and ``gauntlet canary``: the pipeline without Airflow, task for task."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, TypeVar
+
+import typer
+
+from gauntlet import pipeline
+from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.core.errors import GateFailed, Rejection
+from gauntlet.core.records.base import Record
+from gauntlet.core.records.rollout import RolloutPhase
+from gauntlet.core.records.run import RunContext, TriggerAction
+
+T = TypeVar("T", bound=Record | None)
+Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="Read data as known at this time, e.g. 2026-03-01.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
+
+BEFORE_GATES: tuple[Callable[[RunContext], Record], ...] = (
+    pipeline.pull_data,
+    pipeline.check_contract,
+    pipeline.split_data,
+    pipeline.check_leakage,
+    pipeline.train,
+    pipeline.evaluate,
+    pipeline.probe,
+)
+
+
+def run(
+    model: Model,
+    as_of: AsOf = None,
+    reason: Reason = "run from the command line",
+    force: Annotated[bool, typer.Option("--force", help="Train even when nothing triggers it; no gate is skipped.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the nightly pipeline: drift, data, contract, training, every gate, registration."""
+    with exit_codes():
+        context = _open(model, as_of, reason, force)
+        say = _Sayer(quiet=as_json)
+        say.task("check_drift", partial(pipeline.check_drift, context))
+        decision = say.task("decide", partial(pipeline.decide, context))
+        say.note(f"{decision.action}: {decision.reason}")
+        if decision.action is TriggerAction.RETRAIN:
+            for step in BEFORE_GATES:
+                say.task(step.__name__, partial(step, context))
+            _gates(context, say)
+            say.task("register_challenger", partial(pipeline.register_challenger, context))
+        if as_json:
+            show_json({"run": context, "decision": decision, "tasks": say.facts})
+
+
+def canary(
+    model: Model,
+    reason: Reason = "canary from the command line",
+    as_json: AsJson = False,
+) -> None:
+    """Take the newest challenger through its rollout, on the traffic of the running model server."""
+    with exit_codes():
+        from gauntlet.bootstrap import services
+
+        context = _open(model, None, reason, force=False)
+        say = _Sayer(quiet=as_json)
+        spec = services().specs.get(model)
+        try:
+            state = say.task("open_rollout", partial(pipeline.open_rollout, context))
+            say.task("preflight", partial(pipeline.preflight, context))
+            for step in range(1, len(spec.rollout.steps) + 1) if state.stable else ():
+                say.task(f"step {step}", partial(_ramp, context, step, spec.rollout.tick.total_seconds()))
+            say.task("promote", partial(pipeline.promote, context))
+        finally:
+            say.task("close_rollout", partial(pipeline.close_rollout, context))
+        if as_json:
+            show_json({"run": context, "tasks": say.facts})
+
+
+def _ramp(context: RunContext, step: int, tick_s: float) -> Record:
+    while True:
+        state = pipeline.tick(context, step)
+        if state.step > step or state.phase in (RolloutPhase.BAKE, RolloutPhase.PROMOTED):
+            return state
+        time.sleep(tick_s)
+
+
+def _open(model: str, as_of: str | None, reason: str, force: bool) -> RunContext:
+    now = datetime.now(UTC)
+    return pipeline.open_run(
+        model,
+        f"cli__{now.strftime('%Y%m%dT%H%M%S%fZ')}",
+        run_type="manual",
+        logical_date=None,
+        run_after=now,
+        params={"reason": reason, "as_of": as_of, "force_retrain": force},
+        requested_by=getpass.getuser(),
+    )
+
+
+def _gates(context: RunContext, say: _Sayer) -> None:
+    """Every gate runs, as in Airflow; the first one that does not pass is raised at the end."""
+    from gauntlet.bootstrap import services
+
+    rejected: list[Rejection] = []
+    for gate in services().specs.get(context.model).gates.names:
+        try:
+            receipt = say.task(f"gate {gate}", partial(pipeline.run_gate, context, gate))
+            say.note(receipt.verdict.reason)
+        except GateFailed as error:
+            rejected.append(error)
+            say.note(str(error))
+    if rejected:
+        raise rejected[0]
+
+
+class _Sayer:
+    """Prints each task with its time while it works, and keeps its record."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.facts: dict[str, Record | None] = {}
+
+    def task(self, name: str, call: Callable[[], T]) -> T:
+        """Call a task and say how long it took; an error passes through after its line is printed."""
+        started = time.monotonic()
+        mark = "[red]x[/]"
+        with nullcontext() if self.quiet else out.status(f"{name} ..."):
+            try:
+                fact = call()
+                mark = "[green]✓[/]"
+            finally:
+                if not self.quiet:
+                    out.print(f"{mark} {time.monotonic() - started:6.1f} s  {name}")
+        self.facts[name] = fact
+        return fact
+
+    def note(self, text: str) -> None:
+        """Print a sentence under the last task."""
+        if not self.quiet:
+            out.print(f"             {text}", markup=False)

@@ -1,0 +1,182 @@
+"""Read models: what the CLI, the demo and the page inside Airflow show. Reads only, never decides."""
+
+from __future__ import annotations
+
+from gauntlet.core.errors import GauntletError
+from gauntlet.core.outcome import Outcome
+from gauntlet.core.ports import AuditEntry, Services
+from gauntlet.core.records.base import Record
+from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport
+from gauntlet.core.records.gates import GateReceipt, PromotionDecision
+from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.records.rollout import RolloutState, Routing
+from gauntlet.core.records.run import RunContext, TriggerDecision
+from gauntlet.core.registry import did_you_mean
+
+RUNS = 400
+"""How many runs back a look-up goes."""
+
+
+class Night(Record):
+    """One run of a model, as far as it got."""
+
+    run: RunContext
+    decision: TriggerDecision | None
+    dataset: DatasetRef | None
+    contract: ContractReport | None
+    leakage: LeakageReport | None
+    trained: TrainedModel | None
+    receipts: tuple[GateReceipt, ...]
+    promotion: PromotionDecision | None
+    registered: RegisteredVersion | None
+    rollout: RolloutState | None
+
+    @property
+    def passed(self) -> int:
+        """How many gates were satisfied."""
+        return sum(receipt.satisfied for receipt in self.receipts)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The gates that were not."""
+        return tuple(receipt.verdict.gate for receipt in self.receipts if not receipt.satisfied)
+
+
+class Status(Record):
+    """What serves now, and what was decided last."""
+
+    model: str
+    routing: Routing
+    aliases: dict[str, int]
+    nights: tuple[Night, ...]
+
+
+class Sentence(Record):
+    """One line of an explanation."""
+
+    topic: str
+    outcome: Outcome | None
+    text: str
+
+
+class Explanation(Record):
+    """Why a version serves, or why a run ended as it did."""
+
+    subject: str
+    model: str
+    sentences: tuple[Sentence, ...]
+
+
+def night(services: Services, key: str) -> Night:
+    """One run by its key; raises MissingRecord when there is none."""
+    records = services.records
+    receipts = records.named(key, GateReceipt)
+    return Night(
+        run=records.get(key, RunContext),
+        decision=records.find(key, TriggerDecision),
+        dataset=records.find(key, DatasetRef),
+        contract=records.find(key, ContractReport),
+        leakage=records.find(key, LeakageReport),
+        trained=records.find(key, TrainedModel),
+        receipts=tuple(receipts.values()),
+        promotion=records.find(key, PromotionDecision),
+        registered=records.find(key, RegisteredVersion),
+        rollout=records.find(key, RolloutState),
+    )
+
+
+def nights(services: Services, model: str, limit: int = 30) -> tuple[Night, ...]:
+    """The newest runs of a model, newest first."""
+    return tuple(night(services, run.key) for run in services.records.newest(model, RunContext, limit=limit))
+
+
+def explain(services: Services, subject: str, model: str | None = None) -> Explanation:
+    """Why: of a run id, a version id, a registry version or ``champion``.
+
+    Raises :class:`GauntletError` naming what can be asked for when nothing has that name.
+    """
+    models = (model,) if model else services.specs.names()
+    for name in models:
+        for candidate in nights(services, name, RUNS):
+            if _is_about(services, candidate, subject):
+                return Explanation(subject=subject, model=name, sentences=_sentences(services, candidate))
+    known = [text for name in models for each in nights(services, name, 10) for text in _names(each)]
+    hint = did_you_mean(subject, known) if known else "nothing has run yet"
+    raise GauntletError(f"no run or version is called {subject!r}: {hint}")
+
+
+def _names(candidate: Night) -> tuple[str, ...]:
+    version = candidate.trained.release.version_id if candidate.trained else None
+    return tuple(name for name in (candidate.run.run, version) if name)
+
+
+def _is_about(services: Services, candidate: Night, subject: str) -> bool:
+    if subject in (*_names(candidate), candidate.run.key):
+        return True
+    if candidate.registered is None:
+        return False
+    if subject == str(candidate.registered.version):
+        return True
+    stable = services.routing.read(candidate.run.model).stable
+    return subject == "champion" and stable is not None and stable.version_id == candidate.registered.version_id
+
+
+def _sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
+    lines = [Sentence(topic="run", outcome=None, text=f"{asked.run.run}: {asked.run.kind}, {asked.run.reason}")]
+    if asked.decision:
+        lines.append(Sentence(topic="trigger", outcome=None, text=f"{asked.decision.action}: {asked.decision.reason}"))
+    if asked.dataset:
+        data = asked.dataset
+        lines.append(
+            Sentence(topic="data", outcome=None, text=f"{data.rows:,} rows as known at {data.as_of:%Y-%m-%d %H:%M} UTC, sha256 {data.sha256[:12]}")
+        )
+    if asked.contract:
+        lines.append(Sentence(topic="contract", outcome=asked.contract.outcome, text=asked.contract.reason))
+    if asked.leakage:
+        lines.append(Sentence(topic="leakage", outcome=asked.leakage.outcome, text=asked.leakage.reason))
+    if asked.trained:
+        model = asked.trained
+        lines.append(
+            Sentence(
+                topic="training",
+                outcome=None,
+                text=f"{model.release.version_id}: {model.best_iteration} trees on {model.train_rows:,} rows in {model.seconds:.1f} s; "
+                f"tree digest {model.release.tree_digest[:12]}; MLflow run {model.mlflow_run_id}",
+            )
+        )
+    lines += [
+        Sentence(topic=f"gate {receipt.verdict.gate}", outcome=receipt.verdict.outcome, text=receipt.verdict.reason)
+        for receipt in asked.receipts
+    ]
+    if asked.promotion:
+        lines.append(Sentence(topic="promotion", outcome=asked.promotion.outcome, text=asked.promotion.reason))
+    lines += [Sentence(topic="rollout", outcome=None, text=text) for text in _rollouts(services, asked)]
+    lines += [_audit_sentence(entry) for entry in _audit_of(services, asked)]
+    return tuple(lines)
+
+
+def _rollouts(services: Services, asked: Night) -> list[str]:
+    """What happened to this night's version on live traffic, in any canary run."""
+    if asked.trained is None:
+        return [asked.rollout.reason] if asked.rollout else []
+    states = services.records.newest(asked.run.model, RolloutState, limit=RUNS)
+    return [
+        f"{state.phase}: {state.reason}" for state in states if state.candidate.version_id == asked.trained.release.version_id
+    ][:3]
+
+
+def _audit_of(services: Services, asked: Night) -> list[AuditEntry]:
+    version = asked.trained.release.version_id if asked.trained else None
+    subjects = {asked.run.key, version, asked.trained.release.digest if asked.trained else None}
+    return [
+        entry
+        for entry in services.audit.entries(model=asked.run.model)
+        if entry.subject in subjects and not entry.action.startswith("record")
+    ]
+
+
+def _audit_sentence(entry: AuditEntry) -> Sentence:
+    why = entry.detail.get("reason", "")
+    return Sentence(
+        topic="audit", outcome=None, text=f"{entry.at:%Y-%m-%d %H:%M:%S} UTC {entry.actor}: {entry.action} {why}".rstrip()
+    )
