@@ -11,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from gauntlet.core.ledger import Change, Standing
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.data import ContractReport, DatasetRef
+from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
 from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
 from gauntlet.core.records.rollout import Routing
 from gauntlet.core.spec import ModelSpec
@@ -102,7 +104,41 @@ class RoutingStore(Protocol):
         ...
 
     def swap(self, routing: Routing, *, expected_epoch: int, actor: str, action: str, reason: str) -> Routing:
-        """Compare-and-swap: writes the row with epoch ``expected_epoch + 1``, and its audit entry, or raises Conflict."""
+        """Compare-and-swap: writes the row with epoch ``expected_epoch + 1``, and its audit entry, or raises Conflict.
+
+        Replacing a champion is not a swap: that is :meth:`Ledger.commit` with the champion's epoch.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Who is champion, where every candidate stands, and what is under way. The commit point of every change."""
+
+    def commit(self, change: Change) -> Routing:
+        """Write all of a change, with its audit entries, in one transaction; the routing after it.
+
+        Raises Conflict, with nothing written, when the change does not fit what is there.
+        """
+        ...
+
+    def champion(self, model: str) -> Champion:
+        """The champion row; epoch 0 with nobody when there never was one. Always the routing's ``stable``."""
+        ...
+
+    def standing(self, model: str, candidate: str) -> Standing | None:
+        """Where a candidate (a release digest) stands; ``None`` when the ledger never met it."""
+        ...
+
+    def events(self, model: str, candidate: str | None = None) -> list[Transition]:
+        """Transitions in order, oldest first."""
+        ...
+
+    def intent(self, model: str) -> Intent | None:
+        """The promotion or rollback that is under way."""
+        ...
+
+    def routings(self, model: str) -> list[RoutingChange]:
+        """Every routing row there was, oldest first."""
         ...
 
 
@@ -147,6 +183,8 @@ class PulledData:
     first_event: datetime | None
     last_event: datetime | None
     query: str
+    classes: tuple[str, ...] | None = None
+    source_columns: tuple[str, ...] = ()
 
 
 class ContractEngine(Protocol):
@@ -280,3 +318,4 @@ class Services:
     notifiers: Iterable[Notifier]
     scratch: Path
     """A folder for files in the making; nothing in it is ever referred to."""
+    ledger: Ledger

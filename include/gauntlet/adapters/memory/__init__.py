@@ -1,0 +1,1 @@
+"""In-memory twins of the adapters, for tests and for development without services."""
