@@ -61,7 +61,7 @@ lock: $(VENV)/.installed-dev ## compile the locks anew from requirements*.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links requirements-dev.txt -c requirements.lock -o requirements-dev.lock
 
 secrets: ## write .env with strong random secrets, once
-	@$(PYTHON) deploy/secrets.py
+	@$(PYTHON) deploy/make_secrets.py
 
 clean: down ## remove the environment and the demo's data
 	rm -rf $(VENV) .gauntlet

@@ -16,7 +16,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 NOT_BENCHMARKS = {"all.py", "report.py"}
-PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "lightgbm", "pandas", "numpy", "scipy", "duckdb", "pyarrow")
+PACKAGES = (
+    "apache-airflow",
+    "mlflow",
+    "great-expectations",
+    "lightgbm",
+    "pandas",
+    "numpy",
+    "scipy",
+    "duckdb",
+    "pyarrow",
+)
 
 
 def run(script: Path, quick: bool) -> tuple[str, list[dict[str, object]], int]:
@@ -50,7 +60,11 @@ def main() -> int:
         text, aims, code = run(script, options.quick)
         print(text, flush=True)
         broken += code != 0
-        met = f"{sum(bool(aim['met']) for aim in aims)} of {len(aims)} aims met" if code == 0 else f"did not run (exit {code})"
+        met = (
+            f"{sum(bool(aim['met']) for aim in aims)} of {len(aims)} aims met"
+            if code == 0
+            else f"did not run (exit {code})"
+        )
         page.append(f"## {script.stem}: {met}\n\n```\n{text.strip()}\n```\n")
     RESULTS.write_text("\n".join(page))
     print(f"wrote {RESULTS}")

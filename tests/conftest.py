@@ -1,9 +1,16 @@
-"""Shared by all tests: where the example data is, and the closing words about what was skipped."""
+"""Shared by all tests: real services where they are installed, and the closing words about what was skipped."""
 
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +25,74 @@ def example_data() -> Path:
     if not folder or not (Path(folder) / "adult.parquet").exists():
         pytest.skip(f"{DATA_VARIABLE} names no folder with adult.parquet and bike_hour.csv")
     return Path(folder)
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL of the tests' own, on loopback, with trust for its superuser ``postgres``."""
+
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What ``psql`` needs to reach it as superuser."""
+        return {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres", "POSTGRES_USER": "postgres"}
+
+    def database(self, name: str) -> str:
+        """An SQLAlchemy URL of a new, empty database."""
+        subprocess.run(
+            ["psql", "-qc", f'DROP DATABASE IF EXISTS "{name}"', "-c", f'CREATE DATABASE "{name}"'],
+            env={**os.environ, **self.environment},
+            check=True,
+            capture_output=True,
+        )
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server; tests that need it are skipped where none is installed."""
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = shutil.which("initdb") or (str(homes[-1]) if homes else None)
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
+    as_user = _unprivileged()
+    with tempfile.TemporaryDirectory(prefix="gauntlet-pg-") as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        shutil.chown(folder, *as_user[1:]) if as_user else None
+        data, tools = f"{folder}/data", Path(initdb).parent
+        auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]
+        _run([str(tools / "initdb"), "-D", data, "-U", "postgres", "--no-sync", *auth], as_user)
+        # The superuser is trusted on loopback; everybody else needs a password, as in production.
+        rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        _run(["sh", "-c", f"printf '{rules}' > {data}/pg_hba.conf"], as_user)
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+        _run([str(tools / "pg_ctl"), "-D", data, "-l", f"{folder}/log", "-w", "-o", options, "start"], as_user)
+        try:
+            yield PostgresServer(port)
+        finally:
+            _run([str(tools / "pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop"], as_user)
+
+
+def _unprivileged() -> tuple[str, int, int] | None:
+    """PostgreSQL refuses to run as root: who it runs as instead."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name, entry.pw_uid, entry.pw_gid
+    return None
+
+
+def _run(command: list[str], as_user: tuple[str, int, int] | None) -> None:
+    who = {"user": as_user[1], "group": as_user[2], "extra_groups": []} if as_user else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)  # type: ignore[call-overload]
+    assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -128,7 +128,11 @@ def _sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
     if asked.dataset:
         data = asked.dataset
         lines.append(
-            Sentence(topic="data", outcome=None, text=f"{data.rows:,} rows as known at {data.as_of:%Y-%m-%d %H:%M} UTC, sha256 {data.sha256[:12]}")
+            Sentence(
+                topic="data",
+                outcome=None,
+                text=f"{data.rows:,} rows as known at {data.as_of:%Y-%m-%d %H:%M} UTC, sha256 {data.sha256[:12]}",
+            )
         )
     if asked.contract:
         lines.append(Sentence(topic="contract", outcome=asked.contract.outcome, text=asked.contract.reason))
@@ -161,7 +165,9 @@ def _rollouts(services: Services, asked: Night) -> list[str]:
         return [asked.rollout.reason] if asked.rollout else []
     states = services.records.newest(asked.run.model, RolloutState, limit=RUNS)
     return [
-        f"{state.phase}: {state.reason}" for state in states if state.candidate.version_id == asked.trained.release.version_id
+        f"{state.phase}: {state.reason}"
+        for state in states
+        if state.candidate.version_id == asked.trained.release.version_id
     ][:3]
 
 
@@ -178,5 +184,7 @@ def _audit_of(services: Services, asked: Night) -> list[AuditEntry]:
 def _audit_sentence(entry: AuditEntry) -> Sentence:
     why = entry.detail.get("reason", "")
     return Sentence(
-        topic="audit", outcome=None, text=f"{entry.at:%Y-%m-%d %H:%M:%S} UTC {entry.actor}: {entry.action} {why}".rstrip()
+        topic="audit",
+        outcome=None,
+        text=f"{entry.at:%Y-%m-%d %H:%M:%S} UTC {entry.actor}: {entry.action} {why}".rstrip(),
     )

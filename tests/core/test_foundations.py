@@ -17,7 +17,13 @@ from gauntlet.core.records.gates import GateVerdict, Measurement
 from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.core.registry import did_you_mean, lookup
 
-scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
 
 
@@ -93,7 +99,7 @@ def test_records_are_frozen_strict_and_keep_time_in_utc() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         run(colour="red")
     with pytest.raises(ValidationError, match="has no time zone"):
-        run(as_of=datetime(2026, 3, 1))  # noqa: DTZ001
+        run(as_of=datetime(2026, 3, 1))
 
 
 def test_a_record_with_an_infinite_measurement_still_has_a_digest() -> None:

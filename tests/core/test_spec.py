@@ -94,7 +94,9 @@ def test_durations_are_read_and_written() -> None:
 
 def test_the_committed_schema_is_current() -> None:
     committed = (MODELS / "model_spec.schema.json").read_text()
-    assert json.loads(committed) == json_schema(), "run: gauntlet config schema --write include/models/model_spec.schema.json"
+    assert json.loads(committed) == json_schema(), (
+        "run: gauntlet config schema --write include/models/model_spec.schema.json"
+    )
 
 
 def test_loading_a_spec_is_fast_and_imports_nothing_heavy() -> None:
@@ -108,5 +110,7 @@ assert time.process_time() - started < 0.5
 heavy = [m for m in ("numpy", "pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "sqlalchemy") if m in sys.modules]
 assert not heavy, heavy
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT / "include")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT / "include"
+    )
     assert done.returncode == 0, done.stderr

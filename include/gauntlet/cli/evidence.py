@@ -48,7 +48,11 @@ def history(
     if as_json:
         show_json(reigns)
     else:
-        show_table(model, ("from", "to", "version", "why"), [(r.since, r.until or "now", r.version_id, r.reason) for r in reigns])
+        show_table(
+            model,
+            ("from", "to", "version", "why"),
+            [(r.since, r.until or "now", r.version_id, r.reason) for r in reigns],
+        )
 
 
 def trace(
@@ -92,4 +96,8 @@ def log(model: ForModel = None, limit: Annotated[int, typer.Option(help="Newest 
 
     with exit_codes():
         entries = services().audit.entries(model=model)[-limit:]
-    show_table("", ("#", "at", "actor", "action", "subject"), [(e.sequence, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.action, e.subject) for e in entries])
+    show_table(
+        "",
+        ("#", "at", "actor", "action", "subject"),
+        [(e.sequence, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.action, e.subject) for e in entries],
+    )

@@ -39,7 +39,9 @@ def run(
     model: Model,
     as_of: AsOf = None,
     reason: Reason = "run from the command line",
-    force: Annotated[bool, typer.Option("--force", help="Train even when nothing triggers it; no gate is skipped.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train even when nothing triggers it; no gate is skipped.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the nightly pipeline: drift, data, contract, training, every gate, registration."""

@@ -27,7 +27,9 @@ class Change:
 def differences(before: ModelSpec, after: ModelSpec) -> list[Change]:
     """All differing keys, in order."""
     old, new = dict(_flat(before.model_dump(mode="json"))), dict(_flat(after.model_dump(mode="json")))
-    keys = [key for key in [*old, *(key for key in new if key not in old)] if old.get(key, MISSING) != new.get(key, MISSING)]
+    keys = [
+        key for key in [*old, *(key for key in new if key not in old)] if old.get(key, MISSING) != new.get(key, MISSING)
+    ]
     return [
         Change(key, str(old.get(key, MISSING)), str(new.get(key, MISSING)), _meaning(key, old.get(key), new.get(key)))
         for key in keys

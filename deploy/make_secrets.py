@@ -27,7 +27,10 @@ def main() -> int:
     text = "\n".join(f"{line}{value(line[:-1])}" if line.endswith("=") else line for line in lines)
     descriptor = os.open(TARGET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(text.replace("# Copy nothing from here: `make secrets` writes", "# Written by `make secrets`. It writes") + "\n")
+        file.write(
+            text.replace("# Copy nothing from here: `make secrets` writes", "# Written by `make secrets`. It writes")
+            + "\n"
+        )
     print(f"wrote {TARGET} (readable by you only)")
     return 0
 
