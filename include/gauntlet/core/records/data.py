@@ -25,6 +25,10 @@ class DatasetRef(Record):
     window_start: Instant | None
     window_end: Instant | None
     query: str
+    classes: tuple[str, ...] | None = None
+    """Multiclass: label values in the order of their codes in the snapshot."""
+    source_columns: tuple[str, ...] = ()
+    """Every column the source has, also those not pulled."""
 
 
 class ExpectationResult(Record):

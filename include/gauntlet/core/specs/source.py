@@ -58,9 +58,14 @@ class SourceSection(Section):
     """A label counts once its row is this old."""
     positive: str | None = None
     """Binary: the label value that is the positive class, when labels are not 0/1."""
+    classes: tuple[str, ...] | None = None
+    """Multiclass: the label values. Without them the classes are those found in the pull, sorted as strings."""
+    derive: dict[str, str] = {}
+    """Files only: computed columns, each an SQL expression over the source's columns, as
+    ``event_time: dteday + to_hours(hr)``. Row by row and deterministic: no subquery, aggregate or clock."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_features(self) -> Self:
         roles = {self.columns.label, *self.columns.protected}
         if leaked := roles & set(self.features.all):
             raise ValueError(f"features must not hold the label or a protected column: {', '.join(sorted(leaked))}")
@@ -69,13 +74,36 @@ class SourceSection(Section):
             raise ValueError(f"features named twice: {', '.join(sorted(twice))}")
         if not names:
             raise ValueError("features: name at least one under numeric, boolean or categorical")
+        return self
+
+    @model_validator(mode="after")
+    def _check_reading(self) -> Self:
         if self.kind == "sql" and not self.query:
             raise ValueError("query: an sql source needs a SELECT")
         if self.kind == "files" and self.query:
             raise ValueError("query: a files source has none; filter with the contract or use kind: sql")
+        if self.kind == "sql" and self.derive:
+            raise ValueError("derive: an sql source computes columns in its query")
+        if self.positive is not None and self.classes is not None:
+            raise ValueError("positive is for a binary label, classes for a multiclass one: remove one of them")
+        if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError("classes: name at least two, each once")
         if (self.window or self.label_delay) and not self.columns.event_time:
             raise ValueError("window and label_delay need columns.event_time")
         return self
+
+
+class LeakageLimits(Section):
+    """What the leakage task still takes for chance. Only raise a limit with a reason at hand."""
+
+    auc: float = Field(gt=0.5, le=1, default=0.98)
+    """Binary, multiclass: a single feature must rank the label worse than this."""
+    r2: float = Field(gt=0, le=1, default=0.90)
+    """Regression: a single feature must explain less of the label's variance than this."""
+    duplicates: float = Field(ge=0, le=1, default=0.01)
+    """Largest share of rows outside train whose features, rounded to four digits, are also those of a train row."""
+    sample: int = Field(ge=1_000, default=50_000)
+    """Train rows on which the single-feature checks are made."""
 
 
 class SplitSection(Section):
@@ -87,7 +115,11 @@ class SplitSection(Section):
     holdout: float = Field(gt=0, lt=1, default=0.20)
     embargo: Duration | None = None
     """Rows in this gap after each boundary are dropped."""
+    entities: Literal["keep_latest", "keep_earliest", "allow"] = "keep_latest"
+    """An entity with rows on both sides of a boundary in time: the part that keeps them, the others' rows being
+    dropped. ``allow`` lets entities straddle, and the leakage report says so."""
     seed: int = 20_240_229
+    leakage: LeakageLimits = LeakageLimits()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
