@@ -139,15 +139,7 @@ def _sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
     if asked.leakage:
         lines.append(Sentence(topic="leakage", outcome=asked.leakage.outcome, text=asked.leakage.reason))
     if asked.trained:
-        model = asked.trained
-        lines.append(
-            Sentence(
-                topic="training",
-                outcome=None,
-                text=f"{model.release.version_id}: {model.best_iteration} trees on {model.train_rows:,} rows in {model.seconds:.1f} s; "
-                f"tree digest {model.release.tree_digest[:12]}; MLflow run {model.mlflow_run_id}",
-            )
-        )
+        lines.append(Sentence(topic="training", outcome=None, text=_training(asked.trained)))
     lines += [
         Sentence(topic=f"gate {receipt.verdict.gate}", outcome=receipt.verdict.outcome, text=receipt.verdict.reason)
         for receipt in asked.receipts
@@ -157,6 +149,13 @@ def _sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
     lines += [Sentence(topic="rollout", outcome=None, text=text) for text in _rollouts(services, asked)]
     lines += [_audit_sentence(entry) for entry in _audit_of(services, asked)]
     return tuple(lines)
+
+
+def _training(model: TrainedModel) -> str:
+    return (
+        f"{model.release.version_id}: {model.best_iteration} trees on {model.train_rows:,} rows "
+        f"in {model.seconds:.1f} s; tree digest {model.release.tree_digest[:12]}; MLflow run {model.mlflow_run_id}"
+    )
 
 
 def _rollouts(services: Services, asked: Night) -> list[str]:

@@ -14,6 +14,7 @@ import yaml
 from gauntlet.core.errors import SpecError
 from gauntlet.core.spec import ModelSpec, json_schema, load_spec, load_specs
 
+HEAVY = ("numpy", "pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "sqlalchemy")
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "include" / "models"
 SHIPPED = [*sorted(MODELS.glob("*.yaml")), *sorted((ROOT / "examples").glob("*.yaml"))]
@@ -107,7 +108,7 @@ from gauntlet.core.spec import load_spec
 started = time.process_time()
 load_spec(Path({str(MODELS / "credit_default.yaml")!r}))
 assert time.process_time() - started < 0.5
-heavy = [m for m in ("numpy", "pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "sqlalchemy") if m in sys.modules]
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
 assert not heavy, heavy
 """
     done = subprocess.run(

@@ -18,7 +18,10 @@ def rollback(
     reason: Annotated[str, typer.Option("--reason", help="Why; recorded.", prompt=True)],
     as_json: AsJson = False,
 ) -> None:
-    """Return traffic to the recorded previous champion and quarantine the present one. Works with MLflow and Airflow down."""
+    """Return traffic to the recorded previous champion and quarantine the present one.
+
+    Works with MLflow and Airflow down.
+    """
     with exit_codes():
         report = pipeline.rollback(model, reason=reason, actor=getpass.getuser())
     if as_json:

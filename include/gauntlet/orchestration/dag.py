@@ -33,13 +33,14 @@ def specs(kind: str) -> Iterator[ModelSpec]:
             _broken(path, kind, error)
 
 
-def model_dag(spec: ModelSpec, kind: str, doc: str | None, **arguments: Any) -> DAG:
+def model_dag(spec: ModelSpec, kind: str, doc: str | None, *, schedule: Any, **arguments: Any) -> DAG:
     """A DAG called ``<model>__<kind>`` with the house's retry policy, one active run and no catch-up."""
     return DAG(
         dag_id=f"{spec.model}__{kind}",
         description=f"{kind.replace('_', ' ').capitalize()} of {spec.model}",
         doc_md=doc,
         tags=["gauntlet", spec.model, kind],
+        schedule=schedule,
         catchup=False,
         max_active_runs=1,
         render_template_as_native_obj=True,

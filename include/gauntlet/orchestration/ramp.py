@@ -8,9 +8,11 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from gauntlet import pipeline
-from gauntlet.core.records.rollout import RolloutState
+from gauntlet.core.records.rollout import RolloutPhase, RolloutState
 from gauntlet.core.records.run import RunContext
 from gauntlet.orchestration.triggers import NextTick
+
+DONE = (RolloutPhase.BAKE, RolloutPhase.PROMOTED)
 
 
 class RampStep(BaseOperator):
@@ -31,7 +33,7 @@ class RampStep(BaseOperator):
         """Take the first look."""
         return self.look(context)
 
-    def look(self, context: Any, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
+    def look(self, context: Any, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Take one look; wait for the next when the step is not done."""
         run: RunContext = self.run_context
         state = pipeline.tick(run, self.step)
@@ -47,6 +49,3 @@ class RampStep(BaseOperator):
 def step_done(state: RolloutState, step: int) -> bool:
     """Whether the rollout has moved past ``step``."""
     return state.step > step or state.phase in DONE
-
-
-DONE = ("bake", "promoted")
