@@ -26,3 +26,9 @@ def stored_json(record: Record) -> tuple[str, str]:
     """A record's JSON text (NaN and infinities as strings) and the digest of its canonical form."""
     body = record.model_dump_json()
     return body, sha256_json(json.loads(body))
+
+
+def missing(run_key: str, kind: type[Record], name: str) -> str:
+    """What to say when a record is not there."""
+    which = f"{kind.__name__} {name!r}" if name else kind.__name__
+    return f"{run_key}: no {which} in the store: the task that writes it has not run for this run"

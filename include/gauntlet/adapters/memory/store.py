@@ -14,7 +14,7 @@ from gauntlet.core.ports import AuditEntry, Clock
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
 from gauntlet.core.records.rollout import Routing
-from gauntlet.core.stored import kind_name, model_of, stored_json
+from gauntlet.core.stored import kind_name, missing, model_of, stored_json
 
 R = TypeVar("R", bound=Record)
 
@@ -101,12 +101,6 @@ class MemoryRecords:
                 assert isinstance(item.record, kind)
                 current[item.run_key, item.name] = item.record
         return list(reversed(current.values()))[:limit]
-
-
-def missing(run_key: str, kind: type[Record], name: str) -> str:
-    """What to say when a record is not there."""
-    which = f"{kind.__name__} {name!r}" if name else kind.__name__
-    return f"{run_key}: no {which} in the store: the task that writes it has not run for this run"
 
 
 @dataclass
