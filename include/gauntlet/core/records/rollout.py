@@ -147,6 +147,8 @@ class RolloutState(Record):
     """Ids of the commands that have been carried out."""
     decided_at: Instant | None = None
     withdrawn_at: Instant | None = None
+    harmful: bool = False
+    """Whether it ended because of what the candidate did: its release is quarantined."""
 
     def step_done(self, step: int) -> bool:
         """Whether the rollout has passed ``step``."""

@@ -47,6 +47,8 @@ class LiveChecks(Section):
     latency_p99_ms: float = Field(gt=0, default=50.0)
     latency_increase: float = Field(gt=0, default=1.0)
     """Relative: at 1.0 the canary's p50, p95 and p99 may be twice the champion's."""
+    latency_floor_ms: float = Field(ge=0, default=2.0)
+    """Quantiles that differ by less than this never count as slower."""
     score_psi: float = Field(gt=0, default=0.25)
     """Population stability index between both versions' scores; above 0.25 is a major shift by convention."""
     score_shift: float = Field(gt=0, default=0.5)

@@ -1,0 +1,67 @@
+"""The prediction journal in memory: rows that a test or a simulation appends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULTS: Mapping[str, Any] = {
+    "request_id": "",
+    "row": 0,
+    "epoch": 0,
+    "rollout": None,
+    "version_id": "",
+    "arm": "stable",
+    "entity": None,
+    "bucket": 0,
+    "basis": "hash",
+    "weight_ppm": 0,
+    "score": float("nan"),
+    "other_version_id": None,
+    "other_score": float("nan"),
+    "decision": -1,
+    "latency_us": 0,
+    "status": "ok",
+    "error": None,
+}
+
+
+class MemoryJournal:
+    """Implements :class:`~gauntlet.core.ports.JournalReader`."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self.incomplete = False
+        """Set to say that rows were lost."""
+
+    def append(self, model: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows; ``at`` is an aware time, columns that are left out have their default."""
+        self._rows.setdefault(model, []).extend({**DEFAULTS, **row} for row in rows)
+
+    def read(self, model: str, since: datetime, until: datetime, rollout: str | None = None) -> pa.Table:
+        """Rows in [since, until], of one rollout where it is named."""
+        import pyarrow as pa
+
+        rows = [
+            row
+            for row in self._rows.get(model, ())
+            if since <= row["at"] <= until and (rollout is None or row["rollout"] == rollout)
+        ]
+        table = pa.Table.from_pylist(rows, schema=_schema(rows))
+        return table.replace_schema_metadata({"incomplete": "true" if self.incomplete else "false"})
+
+
+def _schema(rows: list[dict[str, Any]]) -> pa.Schema:
+    import pyarrow as pa
+
+    fields = [("at", pa.timestamp("us", tz="UTC"))]
+    for name, value in DEFAULTS.items():
+        kind = pa.string() if value is None or isinstance(value, str) else pa.int64()
+        fields.append((name, pa.float64() if isinstance(value, float) else kind))
+    if any("label" in row for row in rows):
+        fields.append(("label", pa.float64()))
+    return pa.schema(fields)

@@ -1,0 +1,303 @@
+"""The rollout as a state machine: one pure function from what is known to what is done next.
+
+``pending → preflight → step(i) → bake → promoted``, out of any of which ``rolling_back → rolled_back``. A pause is a
+phase of its own and keeps the weight: the champion's share of traffic does not change while people think.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.rollout import (
+    CanaryAnalysis,
+    CommandKind,
+    PauseCause,
+    RolloutCommand,
+    RolloutPhase,
+    RolloutState,
+)
+from gauntlet.core.specs.rollout import RolloutSection, StepSection
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All that one tick saw. ``commands`` are those not carried out yet, oldest first.
+
+    ``withdrawn`` says that traffic has left the canary without this rollout's doing (a breaker, another writer), and
+    why; ``superseded`` names what has taken the rollout's place; ``lapsed`` that the lease ran out since the last tick.
+    """
+
+    analysis: CanaryAnalysis | None = None
+    commands: Sequence[RolloutCommand] = ()
+    withdrawn: str | None = None
+    superseded: str | None = None
+    lapsed: bool = False
+    frozen: str | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """Give the canary this weight, and a lease until then."""
+
+    weight_ppm: int
+    lease_until: datetime
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Take the canary out of the routing."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Tell people."""
+
+    severity: str
+    text: str
+
+
+Action = Route | Withdraw | Alert
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What follows from one observation: the next state, what to do for it, and what happened in one word."""
+
+    state: RolloutState
+    actions: tuple[Action, ...]
+    event: str
+
+
+def advance(state: RolloutState, plan: RolloutSection, observation: Observation, now: datetime) -> Transition:
+    """The next state of a rollout. Pure, and total: every state and observation has exactly one answer.
+
+    In order: an ended rollout stays ended; an abort beats everything; then what makes going on impossible (another
+    writer, a breaker, a failed metric, the deadline); then people's other commands; then the step's own progress.
+    """
+    if state.over:
+        return Transition(state, (), "over")
+    if state.phase is RolloutPhase.ROLLING_BACK:
+        return Transition(state, (Withdraw(),), "rolling_back")
+    ending = _ending(state, plan, observation, now)
+    if ending is not None:
+        return ending
+    state = _observed(state, observation, now)
+    state, commanded = _obey(state, plan, observation, now)
+    if commanded is not None:
+        return commanded
+    return _progress(state, plan, observation, now)
+
+
+def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, reason: str) -> Transition:
+    """Begin a step at its weight, or the bake when there is no further one."""
+    if step >= len(plan.steps):
+        done = _moved(state, now, phase=RolloutPhase.BAKE, step=len(plan.steps), pause=None, reason=reason)
+        return Transition(done, (_route(done.weight_ppm, plan, now),), "passed")
+    weight = plan.steps[step].weight_ppm
+    entered = _moved(
+        state,
+        now,
+        phase=RolloutPhase.STEP,
+        step=step,
+        weight_ppm=weight,
+        step_started_at=now,
+        looks=0,
+        pause=None,
+        hold_until=None,
+        reason=reason,
+    )
+    return Transition(entered, (_route(weight, plan, now),), "entered")
+
+
+def finish(state: RolloutState, phase: RolloutPhase, now: datetime, reason: str) -> RolloutState:
+    """The state at the end of a rollout, however it ended."""
+    return _moved(state, now, phase=phase, weight_ppm=0, reason=reason)
+
+
+def lease_renewal_due(lease_until: datetime | None, plan: RolloutSection, now: datetime) -> bool:
+    """Whether a lease must be renewed now: another tick may come a whole tick late and must still find it valid."""
+    return lease_until is None or lease_until - now < plan.lease / 2 + plan.tick
+
+
+def missing_evidence(analysis: CanaryAnalysis, step: StepSection) -> str | None:
+    """What a step still waits for in counts, as words."""
+    counts = (
+        ("canary requests", analysis.requests, step.requests),
+        ("entities", analysis.entities, step.entities),
+        ("labels", analysis.labels, step.labels),
+    )
+    missing = [f"{seen} of {needed} {what}" for what, seen, needed in counts if seen < needed]
+    return ", ".join(missing) or None
+
+
+def _ending(state: RolloutState, plan: RolloutSection, seen: Observation, now: datetime) -> Transition | None:
+    abort = next((command for command in seen.commands if command.kind is CommandKind.ABORT), None)
+    if abort is not None:
+        state = _carried_out(state, seen.commands)
+        return _roll_back(state, now, f"aborted by {abort.by}: {abort.reason}")
+    if seen.superseded is not None:
+        ended = finish(state, RolloutPhase.SUPERSEDED, now, seen.superseded)
+        return Transition(ended, (Alert("warning", seen.superseded),), "superseded")
+    if seen.withdrawn is not None:
+        return _roll_back(state, now, seen.withdrawn, harmful=True)
+    if seen.analysis is not None and _condemned(state, plan, seen.analysis, now):
+        return _roll_back(_observed(state, seen, now), now, seen.analysis.reason, harmful=True)
+    if now - state.started_at > plan.deadline:
+        ended = finish(state, RolloutPhase.EXPIRED, now, f"older than its deadline of {plan.deadline}")
+        return Transition(ended, (Withdraw(), Alert("warning", ended.reason)), "expired")
+    return None
+
+
+def _condemned(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalysis, now: datetime) -> bool:
+    """A critical metric counts from the first request, any other when the warm-up is over."""
+    if analysis.step != state.step:
+        return False
+    if analysis.critical:
+        return True
+    warm = state.step < len(plan.steps) and now - state.step_started_at < plan.steps[state.step].warm_up
+    return analysis.outcome is Outcome.FAILED and not warm
+
+
+def _obey(
+    state: RolloutState, plan: RolloutSection, seen: Observation, now: datetime
+) -> tuple[RolloutState, Transition | None]:
+    """Carry out commands in order; the last one that moves the rollout decides where it goes."""
+    moved: Transition | None = None
+    for command in seen.commands:
+        said = f"{command.kind.value} by {command.by}: {command.reason}"
+        state = _carried_out(moved.state if moved else state, (command,))
+        moved = _command(state, plan, command, now, said)
+        state = moved.state
+    return state, moved
+
+
+def _command(
+    state: RolloutState, plan: RolloutSection, command: RolloutCommand, now: datetime, said: str
+) -> Transition:
+    stay = (_route(state.weight_ppm, plan, now),) if state.phase in _IN_TRAFFIC else ()
+    match command.kind:
+        case CommandKind.PAUSE if state.phase in _IN_TRAFFIC:
+            return Transition(_paused(state, PauseCause.MANUAL, now, said), stay, "paused")
+        case CommandKind.RESUME if state.phase is RolloutPhase.PAUSED:
+            return Transition(_moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=said), stay, "resumed")
+        case CommandKind.PROMOTE_STEP if state.phase in _STEPPING:
+            return enter(state, plan, state.step + 1, now, said)
+        case CommandKind.PROMOTE if state.phase in _STEPPING:
+            return enter(state, plan, len(plan.steps), now, said)
+        case CommandKind.EXTEND | CommandKind.HOLD_UNTIL if command.until is not None:
+            return Transition(_moved(state, now, hold_until=command.until, reason=said), stay, "held")
+    nothing = f"{command.kind.value} changes nothing in phase {state.phase.value}"
+    return Transition(_moved(state, now, reason=nothing), stay, "ignored")
+
+
+def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now: datetime) -> Transition:
+    if state.phase in (RolloutPhase.PENDING, RolloutPhase.SHADOW):
+        return Transition(state, (), "waiting")
+    if state.phase is RolloutPhase.PREFLIGHT:
+        return enter(state, plan, 0, now, f"step 1 of {len(plan.steps)} at {plan.steps[0].weight:g} %")
+    if state.phase is RolloutPhase.BAKE:
+        return Transition(state, (_route(state.weight_ppm, plan, now),), "ready")
+    if seen.lapsed:
+        text = f"lease lapsed, the canary had no traffic: step {state.step + 1} starts again"
+        again = enter(state, plan, state.step, now, text)
+        return Transition(again.state, (*again.actions, Alert("warning", text)), "restarted")
+    if state.pause is PauseCause.MANUAL:
+        return Transition(state, (_route(state.weight_ppm, plan, now),), "paused")
+    if seen.frozen is not None:
+        return _pause(state, plan, PauseCause.FREEZE, now, f"frozen: {seen.frozen}")
+    return _step(state, plan, seen.analysis, now)
+
+
+def _step(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalysis | None, now: datetime) -> Transition:
+    step = plan.steps[state.step]
+    waited = now - state.step_started_at
+    held = waited >= step.warm_up + step.hold and (state.hold_until is None or now >= state.hold_until)
+    lacking = _lacking(analysis, state, step)
+    if held and lacking is None:
+        where = f"step {state.step + 1} of {len(plan.steps)} passed"
+        following = f", on to {plan.steps[state.step + 1].weight:g} %" if state.step + 1 < len(plan.steps) else ""
+        return enter(state, plan, state.step + 1, now, where + following)
+    if step.max_hold is not None and waited >= step.max_hold and held and lacking is not None:
+        return _out_of_patience(state, plan, lacking, now)
+    reason = lacking[1] if lacking else f"holding at {step.weight:g} % for {_left(step, state, now)} more"
+    waiting = _moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=reason)
+    return Transition(waiting, (_route(state.weight_ppm, plan, now),), "waiting")
+
+
+def _lacking(analysis: CanaryAnalysis | None, state: RolloutState, step: StepSection) -> tuple[PauseCause, str] | None:
+    """Why the step cannot pass on this evidence."""
+    if analysis is None or analysis.step != state.step:
+        return PauseCause.INCONCLUSIVE, "not judged yet"
+    if not analysis.complete:
+        return PauseCause.INCOMPLETE, analysis.reason
+    missing = missing_evidence(analysis, step)
+    if missing is not None:
+        cause = PauseCause.INCONCLUSIVE if analysis.requests else PauseCause.NO_TRAFFIC
+        wait = f", about {analysis.seconds_to_verdict:.0f} s more" if analysis.seconds_to_verdict else ""
+        return cause, f"waiting for evidence: {missing}{wait}"
+    if not analysis.outcome.satisfied:
+        return PauseCause.INCONCLUSIVE, analysis.reason
+    return None
+
+
+def _out_of_patience(
+    state: RolloutState, plan: RolloutSection, lacking: tuple[PauseCause, str], now: datetime
+) -> Transition:
+    """The longest wait is over: as the spec says, except that silence is no evidence against the challenger."""
+    cause, why = lacking
+    if plan.on_max_hold == "roll_back" and cause is PauseCause.INCONCLUSIVE:
+        return _roll_back(state, now, f"no verdict within the longest hold: {why}")
+    if plan.on_max_hold == "extend" and cause is PauseCause.INCONCLUSIVE:
+        extended = _moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=f"extended: {why}")
+        return Transition(extended, (_route(state.weight_ppm, plan, now),), "extended")
+    return _pause(state, plan, cause, now, why)
+
+
+def _pause(state: RolloutState, plan: RolloutSection, cause: PauseCause, now: datetime, why: str) -> Transition:
+    new = state.pause is not cause
+    paused = _paused(state, cause, now, why)
+    alert = (Alert("warning", f"rollout paused, {cause.value.replace('_', ' ')}: {why}"),) if new else ()
+    return Transition(paused, (_route(state.weight_ppm, plan, now), *alert), "paused")
+
+
+def _roll_back(state: RolloutState, now: datetime, reason: str, *, harmful: bool = False) -> Transition:
+    back = _moved(
+        state, now, phase=RolloutPhase.ROLLING_BACK, weight_ppm=0, reason=reason, decided_at=now, harmful=harmful
+    )
+    return Transition(back, (Withdraw(), Alert("critical", f"rolling back: {reason}")), "rolling_back")
+
+
+def _paused(state: RolloutState, cause: PauseCause, now: datetime, why: str) -> RolloutState:
+    return _moved(state, now, phase=RolloutPhase.PAUSED, pause=cause, reason=why)
+
+
+def _route(weight_ppm: int, plan: RolloutSection, now: datetime) -> Route:
+    return Route(weight_ppm, now + plan.lease)
+
+
+def _observed(state: RolloutState, seen: Observation, now: datetime) -> RolloutState:
+    if seen.analysis is None:
+        return state
+    return _moved(state, now, analysis=seen.analysis, looks=state.looks + 1)
+
+
+def _carried_out(state: RolloutState, commands: Sequence[RolloutCommand]) -> RolloutState:
+    done = [command.command for command in commands if command.command not in state.commands]
+    return state.model_copy(update={"commands": (*state.commands, *done)})
+
+
+def _moved(state: RolloutState, now: datetime, **changes: object) -> RolloutState:
+    return state.model_copy(update={"updated_at": now, **changes})
+
+
+def _left(step: StepSection, state: RolloutState, now: datetime) -> str:
+    until = state.step_started_at + step.warm_up + step.hold
+    until = max(until, state.hold_until) if state.hold_until else until
+    return f"{max(timedelta(0), until - now).total_seconds():.0f} s"
+
+
+_STEPPING = frozenset({RolloutPhase.STEP, RolloutPhase.PAUSED})
+_IN_TRAFFIC = _STEPPING | {RolloutPhase.BAKE}

@@ -1,0 +1,119 @@
+"""Carry out what a rollout's transition asks for: routing first, then the servers, then the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gauntlet.core.ports import Services
+from gauntlet.core.records.rollout import Quarantine, RolloutPhase, RolloutState, Routing
+from gauntlet.core.rollout import Action, Alert, Route, Transition, Withdraw, finish, lease_renewal_due
+from gauntlet.core.specs.rollout import RolloutSection
+
+APPLY_TIMEOUT_S = 15.0
+ACTOR = "rollout"
+
+
+def carry_out(services: Services, transition: Transition, plan: RolloutSection, *, at: str) -> RolloutState:
+    """Act, then store the state under run key ``at``.
+
+    Killed anywhere, the next call with the same transition does the rest: the routing is compared before it is
+    swapped, servers are asked again until they report its epoch, and the state is stored last. Only a roll back
+    stores its decision first, so that nothing can talk it out of it.
+    """
+    state = transition.state
+    if state.phase is RolloutPhase.ROLLING_BACK:
+        services.records.put(at, state, actor=ACTOR)
+    routing = _act(services, state, transition.actions, plan, transition.event)
+    if routing is not None and transition.event in ("entered", "restarted", "passed"):
+        state = state.model_copy(update={"step_epoch": routing.epoch})
+    if state.phase is RolloutPhase.ROLLING_BACK:
+        state = rolled_back(services, state, at=at)
+    services.records.put(at, state, actor=ACTOR)
+    notify(services, state, transition.actions)
+    return state
+
+
+def rolled_back(services: Services, state: RolloutState, *, at: str) -> RolloutState:
+    """The final state once no server has the challenger any more; its release is quarantined if it did harm."""
+    now = services.clock.now()
+    ended = finish(state, RolloutPhase.ROLLED_BACK, now, state.reason)
+    ended = ended.model_copy(update={"withdrawn_at": state.withdrawn_at or now})
+    if ended.harmful:
+        candidate = ended.candidate
+        quarantine = Quarantine(
+            model=ended.model,
+            release_digest=candidate.release_digest,
+            version_id=candidate.version_id,
+            version=candidate.version,
+            rollout=ended.rollout,
+            reason=ended.reason,
+            at=ended.decided_at or now,
+        )
+        services.records.put(at, quarantine, candidate.release_digest, actor=ACTOR)
+    return ended
+
+
+def withdraw(services: Services, state: RolloutState, reason: str) -> None:
+    """Traffic is back on the champion, on every server; nothing happens where the routing is not this rollout's."""
+    routing = services.routing.read(state.model)
+    if routing.rollout == state.rollout:
+        gone = routing.model_copy(
+            update={"canary": None, "weight_ppm": 0, "rollout": None, "lease_until": None},
+        )
+        routing = services.routing.swap(
+            gone, expected_epoch=routing.epoch, actor=ACTOR, action="rollout.withdrawn", reason=reason
+        )
+    _apply(services, routing)
+
+
+def notify(services: Services, state: RolloutState, actions: Iterable[Action]) -> None:
+    """Tell people what the transition wants them to know."""
+    for action in actions:
+        if isinstance(action, Alert):
+            for notifier in services.notifiers:
+                notifier.send(
+                    f"{state.model}: {action.text.splitlines()[0][:120]}",
+                    action.text,
+                    severity=action.severity,
+                    labels={"model": state.model, "rollout": state.rollout, "version": str(state.candidate.version)},
+                )
+
+
+def _act(
+    services: Services, state: RolloutState, actions: Iterable[Action], plan: RolloutSection, event: str
+) -> Routing | None:
+    routing = None
+    for action in actions:
+        if isinstance(action, Route):
+            routing = _route(services, state, action, plan, event)
+        elif isinstance(action, Withdraw):
+            withdraw(services, state, state.reason)
+    return routing
+
+
+def _route(services: Services, state: RolloutState, action: Route, plan: RolloutSection, event: str) -> Routing:
+    now = services.clock.now()
+    routing = services.routing.read(state.model)
+    wanted = {
+        "canary": state.candidate,
+        "weight_ppm": action.weight_ppm,
+        "salt": state.salt,
+        "rollout": state.rollout,
+    }
+    same = all(getattr(routing, name) == value for name, value in wanted.items())
+    if not same or event == "restarted" or lease_renewal_due(routing.lease_until, plan, now):
+        routing = services.routing.swap(
+            routing.model_copy(update={**wanted, "lease_until": action.lease_until}),
+            expected_epoch=routing.epoch,
+            actor=ACTOR,
+            action="rollout.renewed" if same else f"rollout.{event}",
+            reason=state.reason,
+        )
+    _apply(services, routing)
+    return routing
+
+
+def _apply(services: Services, routing: Routing) -> None:
+    reports = services.server.reports(routing.model)
+    if not reports or any(report.epoch < routing.epoch for report in reports):
+        services.server.apply(routing, APPLY_TIMEOUT_S)

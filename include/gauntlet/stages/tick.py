@@ -1,0 +1,157 @@
+"""One look at a ramp step: judge the journal, act, renew the lease. Safe to repeat."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+from gauntlet.core.errors import InfrastructureError, MissingRecord, RolloutAborted
+from gauntlet.core.judge import Golden, case_for, judge
+from gauntlet.core.live_window import read_window
+from gauntlet.core.ports import Services
+from gauntlet.core.records.rollout import (
+    CanaryAnalysis,
+    PreflightReport,
+    RolloutCommand,
+    RolloutPhase,
+    RolloutState,
+    Routing,
+)
+from gauntlet.core.records.run import RunContext
+from gauntlet.core.rollout import Observation, advance
+from gauntlet.core.spec import ModelSpec
+from gauntlet.stages.carry_out import ACTOR, carry_out
+from gauntlet.stages.preflight import largest_difference, read_golden
+
+MARGIN = timedelta(seconds=5)
+"""Read this much before a step began: workers stamp requests when they come, the step is known by its epoch."""
+GOLDEN_ROWS = 32
+IN_TRAFFIC = (RolloutPhase.STEP, RolloutPhase.PAUSED, RolloutPhase.BAKE)
+
+
+def tick(services: Services, run: RunContext, step: int) -> RolloutState:
+    """Look once at ``step`` (0-based); the state says with :meth:`RolloutState.step_done` whether it has passed.
+
+    Everything is in the store, so a tick may come late, twice, or from another process.
+
+    Raises:
+        RolloutAborted: the canary is out of traffic; every server has reported it.
+        MissingRecord: the step before, or the preflight, has not passed.
+    """
+    state = services.records.get(run.key, RolloutState)
+    if state.phase is RolloutPhase.PROMOTED or (state.step_done(step) and not state.over):
+        return state
+    _in_turn(state, step)
+    spec = services.specs.get(run.model)
+    if not state.over:
+        state = _look(services, run, spec, state)
+    if state.over and state.phase is not RolloutPhase.PROMOTED:
+        raise RolloutAborted(_epitaph(state))
+    return state
+
+
+def _in_turn(state: RolloutState, step: int) -> None:
+    if state.phase is RolloutPhase.PENDING:
+        raise MissingRecord(f"{state.rollout}: its preflight has not passed yet; run that task first")
+    if not state.over and step > state.step:
+        raise MissingRecord(f"{state.rollout} is in step {state.step + 1}; step {step + 1} comes after it")
+
+
+def _look(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState) -> RolloutState:
+    now = services.clock.now()
+    observation = observe(services, run, spec, state, now)
+    if observation.analysis is not None:
+        services.records.put(run.key, observation.analysis, f"step-{state.step + 1}", actor=ACTOR)
+    return carry_out(services, advance(state, spec.rollout, observation, now), spec.rollout, at=run.key)
+
+
+def observe(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState, now: datetime) -> Observation:
+    """Everything this tick goes by: commands, who else touched the routing, what the servers say, the judgement."""
+    commands = waiting_commands(services, run.key, state)
+    if state.phase not in IN_TRAFFIC:
+        return Observation(commands=commands)
+    routing = services.routing.read(run.model)
+    superseded = _superseded(state, routing)
+    if superseded is not None:
+        return Observation(commands=commands, superseded=superseded)
+    lapsed = routing.lease_until is None or routing.lease_until <= now
+    return Observation(
+        analysis=None if lapsed or state.phase is RolloutPhase.BAKE else _analyse(services, spec, state, now),
+        commands=commands,
+        withdrawn=None if lapsed else _tripped(services, routing),
+        lapsed=lapsed,
+    )
+
+
+def waiting_commands(services: Services, run_key: str, state: RolloutState) -> tuple[RolloutCommand, ...]:
+    """Commands to this rollout that no tick has carried out yet, oldest first."""
+    named = services.records.named(run_key, RolloutCommand)
+    waiting = [command for command in named.values() if command.command not in state.commands]
+    return tuple(sorted(waiting, key=lambda command: (command.at, command.command)))
+
+
+def _superseded(state: RolloutState, routing: Routing) -> str | None:
+    if routing.rollout == state.rollout and routing.canary == state.candidate and routing.stable == state.stable:
+        return None
+    stable = f"version {routing.stable.version}" if routing.stable else "nobody"
+    return f"the routing was changed by somebody else at epoch {routing.epoch}: {stable} is champion now"
+
+
+def _tripped(services: Services, routing: Routing) -> str | None:
+    """A worker that gives the canary no traffic though the routing does: its breaker, or it could not load it."""
+    for report in services.server.reports(routing.model):
+        if report.epoch == routing.epoch and report.weight_ppm < routing.weight_ppm:
+            return f"worker {report.worker} has taken the canary out of traffic by itself (breaker or load failure)"
+    return None
+
+
+def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: datetime) -> CanaryAnalysis:
+    plan = spec.rollout.steps[state.step]
+    since = state.step_started_at
+    table = services.journal.read(state.model, since - MARGIN, now, state.rollout)
+    window = read_window(
+        table,
+        rollout=state.rollout,
+        weight_ppm=plan.weight_ppm,
+        step_epoch=state.step_epoch,
+        settled_from=since + plan.warm_up,
+    )
+    report = services.records.get(f"{state.model}/{state.run}", PreflightReport)
+    case = case_for(
+        spec.rollout,
+        spec.task,
+        look=state.looks + 1,
+        stable_threshold=report.stable_threshold,
+        canary_threshold=report.candidate_threshold,
+        expected=report.expected,
+    )
+    return judge(
+        window,
+        case,
+        rollout=state.rollout,
+        step=state.step,
+        plan=plan,
+        since=since,
+        until=now,
+        golden=_golden(services, state),
+    )
+
+
+def _golden(services: Services, state: RolloutState) -> Golden:
+    golden = read_golden(services, state.candidate)
+    rows = golden.rows[:GOLDEN_ROWS]
+    try:
+        scores = services.server.predict(state.model, rows, version_id=state.candidate.version_id)
+    except InfrastructureError:
+        # Not answered is not the same as answered wrongly: the judge calls it an error, which never passes.
+        return Golden(0, math.inf, golden.tolerance)
+    return Golden(len(rows), largest_difference(scores, golden.scores[:GOLDEN_ROWS]), golden.tolerance)
+
+
+def _epitaph(state: RolloutState) -> str:
+    took = state.withdraw_seconds
+    speed = f"; traffic was back {took:.3f} s after the decision" if took is not None else ""
+    return (
+        f"{state.model}: version {state.candidate.version} was taken out in step {state.step + 1} "
+        f"({state.phase.value.replace('_', ' ')}): {state.reason}{speed}"
+    )
