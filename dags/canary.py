@@ -15,12 +15,12 @@ for spec in specs("canary"):
         preflight = tasks.preflight(run)
         ramp = [
             RampStep(
-                task_id=f"step_{index}_{step.weight:g}_percent",
+                task_id=f"step_{index + 1}_{step.weight:g}_percent",
                 run_context=run,
                 step=index,
                 tick=spec.rollout.tick,
             )
-            for index, step in enumerate(spec.rollout.steps, start=1)
+            for index, step in enumerate(spec.rollout.steps)
         ]
         # A bootstrap has no ramp: its steps are skipped, a failed step still stops the promotion.
         promote = tasks.promote.override(trigger_rule="none_failed_min_one_success")(run)

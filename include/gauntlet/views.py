@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gauntlet.core.errors import GauntletError
+from gauntlet.core.errors import GauntletError, InfrastructureError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import AuditEntry, Services
 from gauntlet.core.records.base import Record
@@ -47,7 +47,7 @@ class Status(Record):
 
     model: str
     routing: Routing
-    aliases: dict[str, int]
+    aliases: dict[str, int] | None
     nights: tuple[Night, ...]
 
 
@@ -88,6 +88,18 @@ def night(services: Services, key: str) -> Night:
 def nights(services: Services, model: str, limit: int = 30) -> tuple[Night, ...]:
     """The newest runs of a model, newest first."""
     return tuple(night(services, run.key) for run in services.records.newest(model, RunContext, limit=limit))
+
+
+def status(services: Services, model: str, limit: int = 30) -> Status:
+    """What serves and what was decided last. The registry may be down: its aliases are then absent, not guessed."""
+    services.specs.get(model)
+    try:
+        aliases = services.registry.aliases(model)
+    except InfrastructureError:
+        aliases = None
+    return Status(
+        model=model, routing=services.routing.read(model), aliases=aliases, nights=nights(services, model, limit)
+    )
 
 
 def explain(services: Services, subject: str, model: str | None = None) -> Explanation:

@@ -16,7 +16,6 @@ from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
 from gauntlet.core.errors import GateFailed, Rejection
 from gauntlet.core.records.base import Record
-from gauntlet.core.records.rollout import RolloutPhase
 from gauntlet.core.records.run import RunContext, TriggerAction
 
 T = TypeVar("T", bound=Record | None)
@@ -75,8 +74,8 @@ def canary(
         try:
             state = say.task("open_rollout", partial(pipeline.open_rollout, context))
             say.task("preflight", partial(pipeline.preflight, context))
-            for step in range(1, len(spec.rollout.steps) + 1) if state.stable else ():
-                say.task(f"step {step}", partial(_ramp, context, step, spec.rollout.tick.total_seconds()))
+            for step in range(len(spec.rollout.steps)) if state.stable else ():
+                say.task(f"step {step + 1}", partial(_ramp, context, step, spec.rollout.tick.total_seconds()))
             say.task("promote", partial(pipeline.promote, context))
         finally:
             say.task("close_rollout", partial(pipeline.close_rollout, context))
@@ -87,7 +86,7 @@ def canary(
 def _ramp(context: RunContext, step: int, tick_s: float) -> Record:
     while True:
         state = pipeline.tick(context, step)
-        if state.step > step or state.phase in (RolloutPhase.BAKE, RolloutPhase.PROMOTED):
+        if state.step_done(step):
             return state
         time.sleep(tick_s)
 

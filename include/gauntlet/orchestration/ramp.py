@@ -8,11 +8,8 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from gauntlet import pipeline
-from gauntlet.core.records.rollout import RolloutPhase, RolloutState
 from gauntlet.core.records.run import RunContext
 from gauntlet.orchestration.triggers import NextTick
-
-DONE = (RolloutPhase.BAKE, RolloutPhase.PROMOTED)
 
 
 class RampStep(BaseOperator):
@@ -40,12 +37,7 @@ class RampStep(BaseOperator):
         self.log.info("%s: %s", state.rollout, state.reason)
         for metric in state.analysis.metrics if state.analysis else ():
             self.log.info("  %s: %s", metric.outcome, metric.sentence)
-        if not step_done(state, self.step):
+        if not state.step_done(self.step):
             moment = datetime.now(UTC) + self.tick
             self.defer(trigger=NextTick(moment.isoformat()), method_name=self.look.__name__)
         return state.model_dump(mode="json", exclude={"analysis"})
-
-
-def step_done(state: RolloutState, step: int) -> bool:
-    """Whether the rollout has moved past ``step``."""
-    return state.step > step or state.phase in DONE

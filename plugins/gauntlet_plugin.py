@@ -1,0 +1,31 @@
+"""What Gauntlet adds to the Airflow UI. Every task process loads this file: nothing heavy at module level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/gauntlet"
+
+
+class GauntletPlugin(AirflowPlugin):
+    """A navigation entry and a tab on each DAG, both served by a FastAPI app behind Airflow's own login."""
+
+    name = "gauntlet"
+    external_views = [
+        {"name": "Gauntlet", "href": f"{PREFIX}/", "destination": "nav", "url_route": "gauntlet"},
+        {"name": "Gauntlet", "href": f"{PREFIX}/?dag={{DAG_ID}}", "destination": "dag", "url_route": "gauntlet-dag"},
+    ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Imported when the api-server asks, which no task does: FastAPI costs a second of CPU."""
+        from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+        from airflow.api_fastapi.core_api.security import requires_access_view
+        from fastapi import Depends
+
+        from gauntlet.web.app import create_app
+
+        app = create_app([Depends(requires_access_view(AccessView.PLUGINS))])
+        return [{"app": app, "url_prefix": PREFIX, "name": "Gauntlet"}]
