@@ -47,7 +47,7 @@ class SourceSection(Section):
 
     kind: Literal["files", "sql"]
     uri: str
-    """Files: a path, folder, glob or fsspec URL of CSV/Parquet. SQL: an SQLAlchemy URL or ``airflow://<connection id>``."""
+    """Files: a path, folder, glob or fsspec URL of CSV/Parquet. SQL: an SQLAlchemy URL or ``airflow://<id>``."""
     query: str | None = None
     """SQL only: a SELECT that yields the columns; it is wrapped, never edited."""
     columns: Columns
