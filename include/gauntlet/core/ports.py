@@ -6,21 +6,25 @@ An adapter implements one protocol and knows one outside thing. Stages see only 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.ledger import Change, Standing
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.data import ContractReport, DatasetRef
+from gauntlet.core.records.evaluation import LatencyProfile, SmokeCheck
 from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
-from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
+from gauntlet.core.records.model import ModelSidecar, RegisteredVersion, ReleaseRef, TrainingSummary
 from gauntlet.core.records.rollout import Routing
 from gauntlet.core.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 R = TypeVar("R", bound=Record)
 
@@ -195,6 +199,69 @@ class ContractEngine(Protocol):
         ...
 
 
+class Trainer(Protocol):
+    """Trains a model where it can do no harm: a bad input may end the training, never the caller."""
+
+    def train(self, spec: ModelSpec, job: TrainingJob, folder: Path) -> TrainingSummary:
+        """Train and write ``model.txt``, ``sidecar.json`` and ``golden.json`` into ``folder``.
+
+        :class:`~gauntlet.core.errors.TrainingFailed` says what was wrong, also when the training process died.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train on: the snapshot, its split file, and what the version is called after."""
+
+    snapshot: Path
+    split: Path
+    stamp: datetime
+    """The time in the version id: that of the run, so that a second try gives the same id."""
+    trained_through: datetime | None
+    classes: tuple[str, ...] | None = None
+
+
+class Scorer(Protocol):
+    """A loaded model: raw rows in, final (calibrated) scores out."""
+
+    @property
+    def sidecar(self) -> ModelSidecar:
+        """What travels with the trees."""
+        ...
+
+    def score_table(self, table: pa.Table | Path) -> NDArray[np.float64]:
+        """Scores of an Arrow table or a Parquet file, shape (rows,); multiclass (rows, classes)."""
+        ...
+
+    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Scores of raw rows, each alone, as the server would; bit-identical to :meth:`score_table`."""
+        ...
+
+
+class Scorers(Protocol):
+    """Loads and probes releases."""
+
+    def load(self, folder: Path) -> Scorer:
+        """Load a release folder after every check; :class:`~gauntlet.core.errors.IntegrityError` when one fails."""
+        ...
+
+    def probe(self, candidate: Path, champion: Path | None) -> ProbeMeasurements:
+        """Load, score and time releases in a process that may die of it. Never raises for what it finds."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProbeMeasurements:
+    """What a sacrificial process found; latencies and memory are ``None`` when it did not get that far."""
+
+    checks: tuple[SmokeCheck, ...]
+    candidate_latency: LatencyProfile | None
+    champion_latency: LatencyProfile | None
+    load_seconds: float | None
+    rss_mb: float | None
+
+
 class Registry(Protocol):
     """The model registry (MLflow): runs, versions, aliases. The truth for versions."""
 
@@ -300,6 +367,22 @@ class Notifier(Protocol):
         ...
 
 
+class _LeftOut:
+    """Stands in for a service that these services were built without; any use of it says so."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise InfrastructureError(f"these services were built without a {self._name}; give one to use .{attribute}")
+
+
+def _left_out(name: str) -> Any:
+    return _LeftOut(name)
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything a stage may use. Built by :mod:`gauntlet.bootstrap`, by hand in tests."""
@@ -319,3 +402,5 @@ class Services:
     scratch: Path
     """A folder for files in the making; nothing in it is ever referred to."""
     ledger: Ledger
+    trainer: Trainer = field(default_factory=lambda: _left_out("trainer"))
+    scorers: Scorers = field(default_factory=lambda: _left_out("scorers"))

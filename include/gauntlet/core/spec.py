@@ -20,7 +20,7 @@ from gauntlet.core.specs.gates import GatesSection
 from gauntlet.core.specs.rollout import RolloutSection
 from gauntlet.core.specs.schedule import Owner, ScheduleSection
 from gauntlet.core.specs.source import SourceSection, SplitSection
-from gauntlet.core.specs.training import TrainingSection
+from gauntlet.core.specs.training import TrainingSection, training_complaints
 
 NAME = r"^[a-z][a-z0-9_]{1,62}$"
 
@@ -56,6 +56,8 @@ class ModelSpec(Section):
         unknown = sorted(set(self.training.monotone) - set(self.source.features.numeric))
         if unknown:
             raise ValueError(f"training.monotone: not a numeric feature: {', '.join(unknown)}")
+        if complaints := training_complaints(self):
+            raise ValueError("; ".join(complaints))
         return self
 
 

@@ -106,4 +106,43 @@ class GoldenSet(Record):
 
     rows: tuple[dict[str, float | str | bool | None], ...]
     scores: tuple[float, ...]
+    """Final, calibrated scores; of a multiclass row that of the class decided on."""
     tolerance: float = Field(ge=0)
+    class_scores: tuple[tuple[float, ...], ...] | None = None
+    """Multiclass: every class's score."""
+
+
+class FeatureImportance(Record):
+    """What one feature gave the trees: total gain, and how often it splits."""
+
+    feature: str
+    gain: float
+    splits: int
+
+
+class SearchTrial(Record):
+    """One trial of the hyper-parameter search; ``None`` when it was pruned or failed."""
+
+    number: int
+    params: dict[str, bool | int | float | str]
+    value: float | None
+
+
+class TrainingSummary(Record):
+    """What a training process says about its work; the release folder holds the rest.
+
+    ``metrics`` are keyed ``part.metric``. ``curve`` is the early-stopping metric on the validation part by iteration.
+    """
+
+    sidecar: ModelSidecar
+    params: dict[str, bool | int | float | str]
+    metrics: dict[str, float]
+    metric: str
+    curve: tuple[float, ...]
+    importances: tuple[FeatureImportance, ...]
+    trials: tuple[SearchTrial, ...]
+    rows: dict[str, int]
+    iterations_cap: int
+    threshold_basis: str
+    seconds: float
+    peak_rss_mb: float
