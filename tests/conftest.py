@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,47 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
 DATA_VARIABLE = "GAUNTLET_EXAMPLE_DATA"
+
+# Airflow reads its environment at the first import, so it is set before any test can cause one.
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="gauntlet-airflow-"))
+atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(AIRFLOW_HOME),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__ALLOWED_DESERIALIZATION_CLASSES": "airflow.* gauntlet.core.records.*",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough-for-hs512-0123456789abcdef",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Path:
+    """Airflow's metadata database, made once per test process."""
+    with warnings.catch_warnings():
+        # Airflow's own imports warn; ours must not.
+        warnings.simplefilter("ignore")
+        from airflow.utils.db import initdb
+
+        initdb()
+    return AIRFLOW_HOME
+
+
+@pytest.fixture(scope="session")
+def airflow_api(airflow_database: Path) -> object:
+    """A test client of Airflow's own application with our plugin mounted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from airflow.api_fastapi.app import create_app
+        from fastapi.testclient import TestClient
+
+        return TestClient(create_app(apps="core"), base_url="http://testserver")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,11 @@ import pytest
 
 from gauntlet.core.spec import load_specs
 
-pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("airflow_database"),
+]
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "include" / "models"
