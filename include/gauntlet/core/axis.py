@@ -1,0 +1,252 @@
+"""A monotone map from numbers to cells, so that counting a column costs one pass and no sort.
+
+The reference chooses the axis; every later window is counted on the same axis, so counts add up
+over row groups, files and hours. A cell is a half-open range of values; cells are grouped to bins of
+about equal reference mass, which is what bounds every statistic that is taken from the counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+CELLS = 1 << 16
+"""Cell 0 lies below the axis, the last cell above it."""
+INNER = CELLS - 2
+BINS = 8192
+"""Reference mass of a bin is at most about 1/BINS, unless a single cell holds more."""
+CHUNK = 1 << 17
+"""Rows counted at a time: a chunk and its temporaries stay in the cache."""
+HEAVY = 1.0 / (2 * BINS)
+"""A value with more reference mass is an atom: its rows are counted on their own."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Form = Literal["linear", "log", "bilog"]
+FORMS: tuple[Form, ...] = ("linear", "log", "bilog")
+
+
+def order_key(values: Floats) -> Floats:
+    """Signed integer keys of floats, in the order of the floats, as float64; about linear in the logarithm.
+
+    Both zeros have key 0. Rounding of the 64-bit key to float64 keeps the order.
+    """
+    bits = values.view(np.int64)
+    magnitude = bits & np.int64(0x7FFF_FFFF_FFFF_FFFF)
+    return np.where(bits < 0, -magnitude, magnitude).astype(np.float64)
+
+
+def from_order_key(keys: Floats) -> Floats:
+    """The floats of :func:`order_key` keys, up to the rounding of the key."""
+    magnitude = np.abs(keys).astype(np.int64)
+    return np.copysign(magnitude.view(np.float64), keys)
+
+
+ONE = float(np.float64(1.0).view(np.int64))
+"""Order key of 1."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """``cell(x) = floor((f(x) - low) * scale) + 1``, clipped; ``f`` is monotone.
+
+    Forms: ``linear`` the identity, for most columns; ``log`` the order key, for positive columns over many
+    decades; ``bilog`` the order key of ``1 + |x - center| / unit`` with the sign of ``x - center``, for heavy
+    tails on both sides. ``edges``: first cell of every bin but the first, rising. ``atoms``: values with
+    much mass, rising, one per cell.
+    """
+
+    form: Form
+    low: float
+    scale: float
+    edges: Ints
+    atoms: Floats
+    center: float = 0.0
+    unit: float = 1.0
+
+    def image(self, values: Floats) -> Floats:
+        """``f`` of every value; a new array unless the form is linear."""
+        if self.form == "linear":
+            return values
+        if self.form == "log":
+            return order_key(values)
+        apart = values - self.center
+        apart /= self.unit
+        return np.copysign(order_key(np.abs(apart) + 1.0) - ONE, apart)
+
+    def preimage(self, images: Floats) -> Floats:
+        """The inverse of :meth:`image`, up to rounding."""
+        if self.form == "linear":
+            return images
+        if self.form == "log":
+            return from_order_key(images)
+        return np.copysign((from_order_key(np.abs(images) + ONE) - 1.0) * self.unit, images) + self.center
+
+    def cells(self, values: Floats) -> Ints:
+        """The cell of every value; NaN must have been removed. Infinities fall in the outer cells."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            image = self.image(values) - self.low
+            image *= self.scale
+        image += 1.0
+        np.clip(image, 0.0, CELLS - 1, out=image)
+        return image.astype(np.int64)
+
+    @property
+    def bins(self) -> int:
+        """How many bins there are."""
+        return len(self.edges) + 1
+
+    @cached_property
+    def bounds(self) -> Floats:
+        """The value at which each bin but the first begins, up to rounding; shape ``(bins - 1,)``."""
+        return self.preimage((self.edges - 1) / self.scale + self.low)
+
+    @cached_property
+    def atom_cells(self) -> Ints:
+        """The cell of every atom; rising, one atom per cell."""
+        return self.cells(self.atoms)
+
+    @cached_property
+    def atom_bins(self) -> Ints:
+        """The bin of every atom."""
+        return np.searchsorted(self.edges, self.atom_cells, side="right")
+
+    @cached_property
+    def _value_of_cell(self) -> Floats:
+        table = np.full(CELLS, np.nan)
+        table[self.atom_cells] = self.atoms
+        return table
+
+    def count(self, values: Floats) -> tuple[Ints, Ints]:
+        """Values per cell, and values equal to each atom."""
+        fine, equal = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64)
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            cells = self.cells(chunk)
+            found = np.bincount(cells, minlength=CELLS)
+            fine += found
+            if len(self.atoms):
+                same = self._value_of_cell[cells] == chunk
+                equal += found if same.all() else np.bincount(cells[same], minlength=CELLS)
+        return fine, equal[self.atom_cells]
+
+    def by_bin(self, fine: Ints) -> Ints:
+        """Counts per cell as counts per bin."""
+        return np.add.reduceat(fine, np.concatenate(([0], self.edges)))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON form; arrays are packed."""
+        return {
+            "form": self.form,
+            "low": self.low,
+            "scale": self.scale,
+            "edges": pack(np.diff(self.edges, prepend=0)),
+            "atoms": pack(self.atoms),
+            "center": self.center,
+            "unit": self.unit,
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Axis:
+        """The inverse of :meth:`to_json`."""
+        edges = np.cumsum(unpack(value["edges"]))
+        atoms = unpack(value["atoms"])
+        if value["form"] not in FORMS:
+            raise ValueError(f"unknown form of axis {value['form']!r}")
+        return Axis(value["form"], value["low"], value["scale"], edges, atoms, value["center"], value["unit"])
+
+
+def pack(array: NDArray[Any]) -> str:
+    """An array of integers or floats as text: smallest little-endian type, zlib, base 85."""
+    import base64
+    import zlib
+
+    if array.dtype.kind == "f":
+        code, raw = "f8", array.astype("<f8")
+    else:
+        top = int(array.max(initial=0))
+        code = "u1" if top < 1 << 8 else "u2" if top < 1 << 16 else "u4" if top < 1 << 32 else "u8"
+        raw = array.astype("<" + code)
+    return f"{code}:" + base64.b85encode(zlib.compress(raw.tobytes(), 6)).decode()
+
+
+def unpack(text: str) -> NDArray[Any]:
+    """The inverse of :func:`pack`: int64 or float64."""
+    import base64
+    import zlib
+
+    code, packed = text.split(":", 1)
+    if code not in {"u1", "u2", "u4", "u8", "f8"}:
+        raise ValueError(f"unknown array code {code!r}")
+    array = np.frombuffer(zlib.decompress(base64.b85decode(packed)), dtype="<" + code)
+    return array.astype(np.float64 if code == "f8" else np.int64)
+
+
+def choose_axis(sample: Floats) -> Axis:
+    """The axis for values like these (NaN and infinities already removed; any order; copied).
+
+    Of all forms the one whose fullest cell, atoms aside, is emptiest; the linear one where that is good enough.
+    """
+    ordered = np.sort(sample)
+    if not len(ordered):
+        return Axis("linear", 0.0, 1.0, np.empty(0, np.int64), np.empty(0))
+    atoms = _atoms(ordered)
+    if len(atoms) and _integral(ordered) and ordered[-1] - ordered[0] < INNER:
+        return _grouped(Axis("linear", float(ordered[0]), 1.0, np.empty(0, np.int64), atoms), ordered)
+    linear = _grouped(_spanning("linear", ordered, atoms), ordered)
+    if _fullest(linear, ordered) <= max(1, len(ordered) // BINS):
+        return linear
+    others = [_grouped(_spanning(form, ordered, atoms), ordered) for form in FORMS[1:]]
+    return min((linear, *others), key=lambda axis: _fullest(axis, ordered))
+
+
+def _integral(ordered: Floats) -> bool:
+    return bool(np.all(ordered == np.floor(ordered)))
+
+
+def _atoms(ordered: Floats) -> Floats:
+    """Values with much mass; all values where there are few."""
+    starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
+    counts = np.diff(np.append(starts, len(ordered)))
+    heavy = counts >= max(2.0, HEAVY * len(ordered))
+    if len(starts) <= BINS and len(starts) < len(ordered) / 2:
+        heavy[:] = True
+    return ordered[starts[heavy]] + 0.0
+
+
+def _spanning(form: Form, ordered: Floats, atoms: Floats) -> Axis:
+    """Inner cells over all but a little of the mass at either end."""
+    tail = len(ordered) // (4 * BINS)
+    quartiles = ordered[len(ordered) // 4], ordered[len(ordered) // 2], ordered[(3 * len(ordered)) // 4]
+    unit = float(quartiles[2] - quartiles[0])
+    bare = Axis(form, 0.0, 1.0, np.empty(0, np.int64), atoms, float(quartiles[1]), unit if 0 < unit < np.inf else 1.0)
+    with np.errstate(over="ignore"):
+        low, high = bare.image(ordered[[tail, len(ordered) - 1 - tail]])
+        scale = (INNER - 1) / (high - low) if high > low else np.float64(1.0)
+    axis = replace(bare, low=float(low), scale=float(scale) if np.isfinite(scale) and scale > 0.0 else 1.0)
+    cells = axis.cells(atoms)
+    first = np.concatenate((np.ones(min(len(cells), 1), bool), cells[1:] != cells[:-1]))
+    return replace(axis, atoms=atoms[first])
+
+
+def _grouped(axis: Axis, ordered: Floats) -> Axis:
+    """The axis with bins of at most ``1 / BINS`` of the mass; a cell with an atom is a bin of its own."""
+    fine = np.bincount(axis.cells(ordered), minlength=CELLS)
+    target = (np.cumsum(fine) - fine) * BINS // len(ordered)
+    begins = np.concatenate(([False], target[1:] != target[:-1]))
+    begins[1] = begins[CELLS - 1] = True
+    begins[axis.atom_cells] = True
+    begins[np.minimum(axis.atom_cells + 1, CELLS - 1)] = True
+    begins[0] = False
+    return replace(axis, edges=np.flatnonzero(begins))
+
+
+def _fullest(axis: Axis, ordered: Floats) -> int:
+    """Rows in the fullest inner cell, not counting those equal to its atom."""
+    fine, equal = axis.count(ordered)
+    fine[axis.atom_cells] -= equal
+    return int(fine.max())

@@ -1,0 +1,129 @@
+"""Facts about drift: what a check measured, feature by feature, and the action it suggests."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.base import Instant, Record
+
+
+class DriftAction(StrEnum):
+    """What a check suggests."""
+
+    NONE = "none"
+    INVESTIGATE = "investigate"
+    RECALIBRATE = "recalibrate"
+    RETRAIN = "retrain"
+    ROLLBACK = "rollback"
+
+
+class DriftPattern(StrEnum):
+    """How the change came, seen over the checks so far."""
+
+    NONE = "none"
+    SUDDEN = "sudden"
+    GRADUAL = "gradual"
+    RECURRING = "recurring"
+    LASTING = "lasting"
+
+
+class StatisticResult(Record):
+    """One statistic of one feature. ``low`` and ``high`` certify the value when it was taken from a profile.
+
+    ``p_value`` is of "the change is within its limit": small means a relevant change.
+    """
+
+    statistic: str
+    outcome: Outcome | None
+    """``None``: measured, decides nothing."""
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    p_value: float | None = None
+    required_rows: int | None = None
+    sentence: str
+
+
+class FeatureDrift(Record):
+    """One feature, of one segment or of all rows."""
+
+    feature: str
+    segment: str | None
+    kind: str
+    importance: float = Field(ge=0)
+    outcome: Outcome
+    quality: bool
+    """Whether the finding is one of data quality: the column is absent, empty, or of another type."""
+    severe: bool
+    sentence: str
+    p_value: float | None
+    adjusted_p: float | None
+    effect: float | None
+    """The deciding statistic in units of its limit: 1 is the limit."""
+    reference_rows: int
+    current_rows: int
+    required_rows: int | None
+    statistics: tuple[StatisticResult, ...]
+
+
+class PerformanceDrift(Record):
+    """The champion now against the champion when it was evaluated; ``estimate`` when no label was used."""
+
+    metric: str
+    outcome: Outcome
+    estimate: bool
+    baseline: float | None
+    current: float | None
+    interval: tuple[float, float] | None
+    limit: float | None
+    rows: int
+    required_rows: int | None = None
+    calibration_error: float | None = None
+    calibration_interval: tuple[float, float] | None = None
+    sentence: str
+
+
+class DriftReport(Record):
+    """One drift check: the current window against the champion's profile."""
+
+    model: str
+    run: str
+    as_of: Instant
+    spec_digest: str
+    champion: str | None
+    """Digest of the release compared with; ``None``: there is no champion."""
+    profile: str | None
+    profile_as_of: Instant | None
+    previous: str | None = None
+    """Digest of the release that was champion before."""
+    mode: str
+    window_start: Instant | None
+    window_end: Instant
+    rows: int
+    reference_rows: int
+    outcome: Outcome
+    action: DriftAction
+    pattern: DriftPattern
+    reason: str
+    score: float | None
+    """Share of the model's importance in drifted features."""
+    carried_by: tuple[str, ...]
+    blocked: bool
+    """Whether the window is unfit to train on."""
+    violated: bool
+    """Whether this check alone, without regard to earlier ones, found relevant drift."""
+    features: tuple[FeatureDrift, ...]
+    prediction: FeatureDrift | None
+    performance: PerformanceDrift | None
+    estimate: PerformanceDrift | None = None
+    label: FeatureDrift | None = None
+    """Label change, from rows whose labels have matured; kept apart from covariate change."""
+    page_uri: str | None
+    page_sha256: str | None
+    data_uri: str | None
+    data_sha256: str | None

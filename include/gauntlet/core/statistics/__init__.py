@@ -1,0 +1,1 @@
+"""Statistics of change, one idea per file; :mod:`gauntlet.core.statistics.registry` lists them."""

@@ -1,0 +1,293 @@
+"""The one shape of every statistic: what it sees, what it measures, how it is tested.
+
+A test never asks "is there any difference" but "is the difference beyond its practical limit, given
+how many rows both windows have". It gives two p-values: of "the change is at most the limit" (small:
+a relevant change) and of "the change is at least the limit" (small: shown to be irrelevant). When
+neither is small the window has too few rows, and :attr:`Test.rows` says how many would do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gauntlet.core.axis import Floats
+from gauntlet.core.profile import Column, Labels, Numbers
+
+POWER = 0.9
+"""Chance with which :attr:`Test.rows` rows show an unchanged feature to be unchanged."""
+MOST_ROWS = 10**9
+BINS = 10
+LEAST_EXPECTED = 5.0
+
+Kind = Literal["numeric", "categorical"]
+BOTH: frozenset[Kind] = frozenset({"numeric", "categorical"})
+NUMERIC: frozenset[Kind] = frozenset({"numeric"})
+CATEGORICAL: frozenset[Kind] = frozenset({"categorical"})
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Both windows counted in the same few cells, missing rows and unseen categories as cells of their own."""
+
+    names: tuple[str, ...]
+    reference: NDArray[np.int64]
+    current: NDArray[np.int64]
+
+    @property
+    def shares(self) -> tuple[Floats, Floats]:
+        """Shares of both windows; an empty cell counts as half a row, so that logarithms stay finite."""
+        return _shares(self.reference), _shares(self.current)
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of a comparison of both."""
+        return int(np.count_nonzero(self.reference + self.current)) - 1
+
+    @property
+    def spread(self) -> float:
+        """``1/n + 1/m``: the sampling variance of a share's change in units of the share."""
+        n, m = int(self.current.sum()), int(self.reference.sum())
+        return 1 / n + 1 / m if n and m else math.inf
+
+
+def _shares(counts: NDArray[np.int64]) -> Floats:
+    filled = np.where(counts == 0, 0.5, counts)
+    return filled / max(float(counts.sum()), 1.0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One feature in both windows. ``exact`` holds both columns sorted, NaN removed, when they were read whole."""
+
+    reference: Column
+    current: Column
+    exact: tuple[Floats, Floats] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the feature is numeric or categorical."""
+        return "numeric" if isinstance(self.reference, Numbers) else "categorical"
+
+    @property
+    def numbers(self) -> tuple[Numbers, Numbers]:
+        """Both windows of a numeric feature."""
+        if not isinstance(self.reference, Numbers) or not isinstance(self.current, Numbers):
+            raise TypeError("not a numeric feature")
+        return self.reference, self.current
+
+    @property
+    def labels(self) -> tuple[Labels, Labels]:
+        """Both windows of a categorical feature."""
+        if not isinstance(self.reference, Labels) or not isinstance(self.current, Labels):
+            raise TypeError("not a categorical feature")
+        return self.reference, self.current
+
+    @cached_property
+    def valid_spread(self) -> float:
+        """``1/n + 1/m`` of the rows with a value."""
+        n, m = self.current.valid, self.reference.valid
+        return 1 / n + 1 / m if n and m else math.inf
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The few cells that PSI, chi-squared and their kin are taken on."""
+        raw = _quantile_cells(self) if self.kind == "numeric" else _category_cells(self)
+        return _pooled(raw)
+
+
+def _quantile_cells(pair: Pair) -> Cells:
+    """Deciles of the reference, made of whole bins; a value with more mass than a decile is a cell of its own."""
+    reference, current = pair.numbers
+    ends = reference.below[1:]
+    marks = np.arange(1, BINS) / BINS * reference.valid
+    cuts = np.unique(np.concatenate((np.searchsorted(ends, marks, side="left") + 1, _around_heavy(reference))))
+    cuts = cuts[(cuts > 0) & (cuts < reference.axis.bins)]
+    starts = np.concatenate(([0], cuts)).astype(np.int64)
+    counted = [np.add.reduceat(column.counts, starts) for column in (reference, current)]
+    keep = (counted[0] > 0) | (counted[1] > 0)
+    edges = reference.axis.bounds[starts[1:] - 1] if len(starts) > 1 else np.empty(0)
+    names = _interval_names(edges)
+    return Cells(
+        (*(name for name, kept in zip(names, keep, strict=True) if kept), "missing"),
+        np.append(counted[0][keep], reference.missing),
+        np.append(counted[1][keep], current.missing),
+    )
+
+
+def _around_heavy(column: Numbers) -> NDArray[np.int64]:
+    heavy = np.flatnonzero(column.counts >= column.valid / BINS) if column.valid else np.empty(0, np.int64)
+    return np.concatenate((heavy, heavy + 1))
+
+
+def _interval_names(edges: Floats) -> list[str]:
+    marks = [f"{edge:.4g}" for edge in edges]
+    return [
+        f"[{low}, {high})" if low and high else f"< {high}" if high else f">= {low}" if low else "all"
+        for low, high in zip(["", *marks], [*marks, ""], strict=True)
+    ]
+
+
+def _category_cells(pair: Pair) -> Cells:
+    reference, current = pair.labels
+    names = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))
+    known = [current.counts.get(name, 0) for name in names]
+    unseen = current.valid - sum(known)
+    return Cells(
+        (*names, "other", "missing"),
+        np.array([*(reference.counts[name] for name in names), reference.tail_rows, reference.missing], np.int64),
+        np.array([*known, unseen, current.missing], np.int64),
+    )
+
+
+def _pooled(cells: Cells) -> Cells:
+    """Cells too small for a chi-squared distribution are pooled; cells empty in both windows are dropped."""
+    n, m = float(cells.current.sum()), float(cells.reference.sum())
+    together = cells.reference + cells.current
+    if not n or not m:
+        return cells
+    small = (together * min(n, m) / (n + m) < LEAST_EXPECTED) & (together > 0)
+    large = (together > 0) & ~small
+    names = [name for name, kept in zip(cells.names, large, strict=True) if kept]
+    reference, current = cells.reference[large], cells.current[large]
+    if small.any():
+        names.append("rare")
+        reference = np.append(reference, cells.reference[small].sum())
+        current = np.append(current, cells.current[small].sum())
+    return Cells(tuple(names), reference, current)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measured change. ``low`` and ``high`` certify it when it was taken from counts; ``None``: not defined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The certified interval; the value itself when it is exact."""
+        value = math.nan if self.value is None else self.value
+        return (value if self.low is None else self.low, value if self.high is None else self.high)
+
+
+@dataclass(frozen=True)
+class Test:
+    """``more``: p-value of "at most the limit"; ``less``: p-value of "at least the limit"."""
+
+    more: float
+    less: float
+    rows: Callable[[float], int | None] = lambda _alpha: None
+    """Rows of the current window that would do at a level; ``None``: no number of rows (the reference is too small)."""
+
+
+Consequence = Literal["drift", "quality", "note"]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One way to measure a change, and to test whether it matters."""
+
+    name: str
+    title: str
+    unit: str
+    kinds: frozenset[Kind]
+    consequence: Consequence
+    measure: Callable[[Pair], Effect]
+    test: Callable[[Pair, Effect, float], Test]
+
+
+def chi_squared_test(scale: float) -> Callable[[Pair, Effect, float], Test]:
+    """The test for effects that are about ``chi^2 * (1/n + 1/m) / scale`` when nothing changed.
+
+    With a true effect at the limit, ``scale * effect / (1/n + 1/m)`` is about non-central chi-squared with
+    non-centrality ``scale * limit / (1/n + 1/m)``.
+    """
+
+    def test(pair: Pair, effect: Effect, limit: float) -> Test:
+        from scipy.special import chdtrc, chndtr
+
+        cells = pair.cells
+        if cells.freedom < 1:
+            return Test(1.0, 0.0)
+        low, high = (max(bound, 0.0) * scale / cells.spread for bound in effect.bounds)
+        center = scale * limit / cells.spread
+        below = float(chndtr(low, cells.freedom, center)) if center else 1 - float(chdtrc(cells.freedom, low))
+        less = float(chndtr(high, cells.freedom, center)) if center else 1.0
+        return Test(_upper_tail(below, low, cells.freedom, center), less, _chi_squared_rows(pair, scale * limit))
+
+    return test
+
+
+def _upper_tail(below: float, value: float, freedom: int, center: float) -> float:
+    """``1 - below`` where that is accurate, else the normal tail of Sankaran's cube-root-like transform."""
+    from scipy.special import ndtr
+
+    if below < 1 - 1e-9:
+        return 1 - below
+    mean = freedom + center
+    spread = freedom + 2 * center
+    h = 1 - 2 * mean * (freedom + 3 * center) / (3 * spread**2)
+    p = spread / mean**2
+    m = (h - 1) * (1 - 3 * h)
+    top = (value / mean) ** h - (1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p))
+    return float(ndtr(-top / (h * math.sqrt(2 * p) * (1 + 0.5 * m * p))))
+
+
+def _chi_squared_rows(pair: Pair, limit: float) -> Callable[[float], int | None]:
+    """Rows for which an unchanged feature passes: its 90 % quantile below the alpha quantile at the limit."""
+
+    def rows(alpha: float) -> int | None:
+        from scipy.special import chdtri, chndtr
+
+        freedom, m = pair.cells.freedom, int(pair.cells.reference.sum())
+        unchanged = float(chdtri(freedom, 1 - POWER))
+        low, high = 0.0, 1e7
+        for _ in range(80):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if float(chndtr(unchanged, freedom, middle)) <= alpha else (middle, high)
+        return rows_for_spread(limit / high, m)
+
+    return rows
+
+
+def rows_for_spread(spread: float, reference_rows: int) -> int | None:
+    """Rows of the current window so that ``1/n + 1/m`` is at most ``spread``; ``None`` when m alone is too small."""
+    rest = spread - 1 / reference_rows if reference_rows else -1.0
+    return min(math.ceil(1 / rest), MOST_ROWS) if rest > 1 / MOST_ROWS else None
+
+
+def normal_test(low: float, high: float, error: float, limit: float) -> tuple[float, float]:
+    """Both p-values of an effect whose absolute value is tested against a limit with a normal error."""
+    from scipy.special import ndtr
+
+    if error <= 0 or not math.isfinite(error):
+        return (1.0, 1.0) if error else (float(low <= limit), float(high >= limit))
+    return float(ndtr(-(low - limit) / error)), float(ndtr((high - limit) / error))
+
+
+def binomial_test(hits: int, rows: int, limit: float, expected: float) -> tuple[float, float]:
+    """Both p-values of a rate against ``expected + limit``, exactly; ``expected`` is the rate without change."""
+    from scipy.special import bdtr, bdtrc
+
+    rate = min(limit + expected, 1.0)
+    more = float(bdtrc(hits - 1, rows, rate)) if hits else 1.0
+    return more, float(bdtr(hits, rows, rate))
+
+
+def binomial_rows(limit: float, expected: float) -> Callable[[float], int | None]:
+    """Rows with which no hit at all shows the rate to be below ``expected + limit``."""
+
+    def rows(alpha: float) -> int | None:
+        rate = limit + expected
+        return math.ceil(math.log(alpha) / math.log1p(-rate)) if 0 < rate < 1 else None
+
+    return rows

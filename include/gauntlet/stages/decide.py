@@ -1,0 +1,98 @@
+"""Decide whether this run retrains, and record the decision whatever it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gauntlet.core.ports import Services
+from gauntlet.core.records.drift import DriftReport
+from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
+from gauntlet.core.spec import ModelSpec
+from gauntlet.core.triggers import TriggerEvidence, decide_trigger
+
+LOOK_BACK = 100
+FREEZE, UNFREEZE = "freeze", "unfreeze"
+"""Audit actions that stop a model's line and let it run again."""
+
+
+def decide(services: Services, run: RunContext) -> TriggerDecision:
+    """The decision of this run; asked again with the same evidence, the recorded one."""
+    spec = services.specs.get(run.model)
+    decision = decide_trigger(run, _evidence(services, run, spec), spec.drift, services.clock.now())
+    earlier = services.records.find(run.key, TriggerDecision)
+    if earlier is not None and earlier.decision_id == decision.decision_id:
+        return earlier
+    services.records.put(run.key, decision)
+    return decision
+
+
+def _evidence(services: Services, run: RunContext, spec: ModelSpec) -> TriggerEvidence:
+    champion = services.routing.read(run.model).stable
+    digest = champion.release_digest if champion else None
+    report = newest_report(services, run, digest)
+    since = _champion_as_of(services, run, digest, report)
+    return TriggerEvidence(
+        champion=digest,
+        champion_as_of=since,
+        report=report,
+        earlier=_earlier(services, run),
+        stopped=_stopped(services, run.model),
+        new_rows=_new_rows(services, run, spec, since),
+    )
+
+
+def newest_report(services: Services, run: RunContext, champion: str | None) -> DriftReport | None:
+    """The newest report on this champion that is not newer than the run and not older than its window."""
+    if champion is None:
+        return None
+    window = services.specs.get(run.model).drift.window
+    reports = [
+        report
+        for report in services.records.newest(run.model, DriftReport, limit=LOOK_BACK)
+        if report.champion == champion and run.as_of - window < report.as_of <= run.as_of
+    ]
+    return max(reports, key=lambda report: (report.as_of, report.run == run.run), default=None)
+
+
+def _champion_as_of(
+    services: Services, run: RunContext, champion: str | None, report: DriftReport | None
+) -> datetime | None:
+    if champion is None:
+        return None
+    if report is not None:
+        return report.profile_as_of
+    from gauntlet.stages.check_drift import read_profile
+
+    served = services.routing.read(run.model).stable
+    text = read_profile(services, served)[0].about.get("as_of") if served else None
+    return datetime.fromisoformat(text) if text else None
+
+
+def _earlier(services: Services, run: RunContext) -> list[TriggerDecision]:
+    found = [
+        one
+        for one in services.records.newest(run.model, TriggerDecision, limit=LOOK_BACK)
+        if one.action is TriggerAction.RETRAIN and one.run != run.run and one.as_of <= run.as_of
+    ]
+    return sorted(found, key=lambda one: one.as_of, reverse=True)
+
+
+def _stopped(services: Services, model: str) -> str | None:
+    newest = next(
+        (entry for entry in reversed(services.audit.entries(model)) if entry.action in {FREEZE, UNFREEZE}), None
+    )
+    if newest is None or newest.action == UNFREEZE:
+        return None
+    return f"{newest.actor}: {newest.detail.get('reason', 'no reason given')}"
+
+
+def _new_rows(services: Services, run: RunContext, spec: ModelSpec, since: datetime | None) -> int | None:
+    """Rows whose labels matured after the champion's data were read; pulled only where the spec asks."""
+    if since is None or not (spec.drift.volume or spec.drift.minimum_new_rows) or not spec.source.columns.event_time:
+        return None
+    start = since - spec.source.label_delay if spec.source.label_delay else since
+    services.scratch.mkdir(parents=True, exist_ok=True)
+    to = services.scratch / f"volume-{run.model}-{run.record_digest[:12]}.parquet"
+    pulled = services.sources[spec.source.kind].pull(spec, start, run.as_of, labelled=True, to=to)
+    pulled.path.unlink(missing_ok=True)
+    return pulled.rows

@@ -1,0 +1,319 @@
+"""Parquet files, streamed into profiles one column of one row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gauntlet.core.errors import DataRejected
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from gauntlet.core.profile import Column, Profile
+
+Kind = Literal["numeric", "boolean", "categorical"]
+SAMPLE = 250_000
+"""Rows from which a reference's axes are chosen."""
+Progress = Callable[[int, int, str], None]
+"""Done, total and what is being read."""
+
+
+def silent(_done: int, _total: int, _what: str) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A Parquet file, and which of its rows count (one flag per row; ``None``: all)."""
+
+    path: Path
+    chosen: NDArray[np.bool_] | None = None
+    verified: bool = False
+    """Whether the pages have checksums to verify."""
+
+    def open(self, labels: Sequence[str]) -> Any:
+        """The open file; ``labels`` are read as dictionaries."""
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(
+            self.path, read_dictionary=list(labels), page_checksum_verification=self.verified, pre_buffer=False
+        )
+
+    def groups(self, file: Any) -> Iterator[tuple[int, int]]:
+        """Row groups: index and first row."""
+        start = 0
+        for group in range(file.metadata.num_row_groups):
+            yield group, start
+            start += file.metadata.row_group(group).num_rows
+
+    def rows(self, start: int, count: int) -> NDArray[np.bool_] | None:
+        """The flags of some rows."""
+        return None if self.chosen is None else self.chosen[start : start + count]
+
+
+def dtype_of(kind: pa.DataType) -> str:
+    """The family of an Arrow type: what a profile calls a column's type."""
+    import pyarrow.types as of
+
+    if of.is_dictionary(kind):
+        return dtype_of(kind.value_type)
+    families: dict[str, Callable[[Any], bool]] = {
+        "null": of.is_null,
+        "boolean": of.is_boolean,
+        "integer": of.is_integer,
+        "float": of.is_floating,
+        "decimal": of.is_decimal,
+        "string": lambda one: of.is_string(one) or of.is_large_string(one) or of.is_string_view(one),
+        "time": of.is_temporal,
+    }
+    return next((name for name, check in families.items() if check(kind)), str(kind))
+
+
+def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
+    """How columns are compared when no spec says so; columns of nested or binary types are left out."""
+    of: dict[str, Kind] = {
+        "null": "numeric",
+        "boolean": "boolean",
+        "integer": "numeric",
+        "float": "numeric",
+        "decimal": "numeric",
+        "time": "numeric",
+        "string": "categorical",
+    }
+    return {field.name: of[dtype] for field in schema if (dtype := dtype_of(field.type)) in of}
+
+
+def profile_of(
+    window: Window,
+    kinds: Mapping[str, Kind],
+    segments: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress = silent,
+) -> Profile:
+    """The profile of a reference window, on axes of its own."""
+    from gauntlet.core.profile import Profile
+
+    file = window.open(_labels(kinds))
+    absent = sorted(set(kinds) - set(file.schema_arrow.names))
+    if absent:
+        raise DataRejected(f"{window.path.name}: no column {', '.join(absent)}")
+    columns: dict[str, Column] = {name: _empty(window, file, name, kind) for name, kind in kinds.items()}
+    blank = Profile(columns, 0, {}, {}, {})
+    return counted(blank, window, kinds, segments, progress)
+
+
+def counted(
+    blank: Profile,
+    window: Window,
+    kinds: Mapping[str, Kind],
+    segments: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress = silent,
+) -> Profile:
+    """A window counted on given axes; ``segments`` are the columns and values that are counted on their own."""
+    columns = dict(blank.columns)
+    file = window.open(_labels(kinds) + [name for name in segments or {} if name not in kinds])
+    present = [name for name in columns if name in file.schema_arrow.names]
+    parts = _segment_rows(window, file, segments or {})
+    split: dict[str, dict[str, dict[str, Column]]] = {
+        column: {value: dict(blank.columns) for value in values} for column, values in parts.items()
+    }
+    groups = list(window.groups(file))
+    rows = 0
+    for done, (group, start) in enumerate(groups):
+        count = file.metadata.row_group(group).num_rows
+        flags = window.rows(start, count)
+        rows += count if flags is None else int(flags.sum())
+        for index, name in enumerate(present):
+            progress(done * len(present) + index, len(groups) * len(present), name)
+            data = file.read_row_group(group, columns=[name], use_threads=False).column(0)
+            columns[name] = _added(columns[name], _kept(data, flags), kinds[name])
+            for column, values in parts.items():
+                for value, members in values.items():
+                    into = split[column][value]
+                    into[name] = _added(into[name], _kept(data, members[start : start + count]), kinds[name])
+    progress(1, 1, "")
+    return _assembled(blank, {name: columns[name] for name in present}, rows, parts, split)
+
+
+def _assembled(
+    blank: Profile,
+    columns: dict[str, Column],
+    rows: int,
+    parts: Mapping[str, Mapping[str, NDArray[np.bool_]]],
+    split: Mapping[str, Mapping[str, dict[str, Column]]],
+) -> Profile:
+    from gauntlet.core.profile import Profile
+
+    segments = {
+        column: {
+            value: Profile({name: one[name] for name in columns}, int(parts[column][value].sum()), {}, {}, {})
+            for value, one in values.items()
+        }
+        for column, values in split.items()
+    }
+    return Profile(columns, rows, blank.importances, segments, blank.about)
+
+
+def _labels(kinds: Mapping[str, Kind]) -> list[str]:
+    return [name for name, kind in kinds.items() if kind == "categorical"]
+
+
+def _empty(window: Window, file: Any, name: str, kind: Kind) -> Column:
+    from gauntlet.core.profile import Labels, numbers
+
+    dtype = dtype_of(file.schema_arrow.field(name).type)
+    if kind == "boolean":
+        return Labels.blank("boolean")
+    if kind == "categorical":
+        return Labels.blank(dtype)
+    return numbers(_sample(window, file, name), dtype)
+
+
+def _sample(window: Window, file: Any, name: str) -> NDArray[np.float64]:
+    """About SAMPLE values, evenly over all row groups."""
+    import numpy as np
+
+    total = file.metadata.num_rows if window.chosen is None else int(window.chosen.sum())
+    step = max(total // SAMPLE, 1)
+    parts = []
+    for group, start in window.groups(file):
+        data = file.read_row_group(group, columns=[name], use_threads=False).column(0)
+        parts.append(numeric(_kept(data, window.rows(start, len(data))))[0][::step])
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _kept(data: pa.ChunkedArray, flags: NDArray[np.bool_] | None) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return data if flags is None else data.filter(pa.array(flags))
+
+
+def _added(column: Column, data: pa.ChunkedArray, kind: Kind) -> Column:
+    from gauntlet.core.profile import Labels
+
+    dtype = dtype_of(data.type)
+    if isinstance(column, Labels):
+        return _added_labels(replace(column, dtype="boolean" if kind == "boolean" else dtype), data, kind)
+    values, missing = numeric(data)
+    return replace(column, dtype=dtype).counted(values, missing)
+
+
+def numeric(data: pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
+    """A column as float64 (times as seconds since 1970) and how many rows have no value.
+
+    What is no number has no value here: the change of type is a finding of its own.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dtype = dtype_of(data.type)
+    if dtype not in {"integer", "float", "decimal", "time", "boolean"}:
+        return np.empty(0), len(data)
+    if dtype == "time":
+        data, unit = _ticks(data)
+    missing = data.null_count
+    if missing:
+        data = data.drop_null()
+    if dtype == "boolean":
+        data = pc.cast(data, pa.int8())
+    values: NDArray[np.float64] = np.asarray(pc.cast(data, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    return (values / unit if dtype == "time" else values), missing
+
+
+def _ticks(data: pa.ChunkedArray) -> tuple[pa.ChunkedArray, float]:
+    """A time column as integers, and how many of them make a second."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as of
+
+    if of.is_date(data.type):
+        return pc.cast(pc.cast(data, pa.timestamp("s")), pa.int64()), 1.0
+    per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[data.type.unit]
+    narrow = pa.int32() if of.is_time32(data.type) else pa.int64()
+    return pc.cast(pc.cast(data, narrow), pa.int64()), per_second
+
+
+def _added_labels(column: Any, data: pa.ChunkedArray, kind: Kind) -> Column:
+    import pyarrow.types as of
+
+    for chunk in data.chunks:
+        encoded = chunk if of.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        names = [label(value, kind) for value in encoded.dictionary.to_pylist()]
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        column = _added_codes(column, codes, names)
+    result: Column = column
+    return result
+
+
+def _added_codes(column: Any, codes: NDArray[Any], names: list[str | None]) -> Any:
+    """Count codes whose names may be missing or the same."""
+    import numpy as np
+
+    if None in names:
+        absent = np.array([name is None for name in names] + [False])
+        codes = np.where(absent[codes], -1, codes)
+    return column.counted(codes, [name or "" for name in names])
+
+
+def label(value: Any, kind: Kind) -> str | None:
+    """The one text form of a category; truth values have two, however they are written."""
+    if value is None or value != value:
+        return None
+    if kind == "boolean" and value in (0, 1):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _segment_rows(
+    window: Window, file: Any, segments: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Per segment column and value the rows in it, among the chosen."""
+    import numpy as np
+
+    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    for column, values in segments.items():
+        if column not in file.schema_arrow.names:
+            continue
+        texts = _texts(file, column)
+        flags = np.ones(len(texts), bool) if window.chosen is None else window.chosen
+        found[column] = {value: (texts == value) & flags for value in values}
+    return found
+
+
+def _texts(file: Any, column: str) -> NDArray[Any]:
+    import numpy as np
+
+    data = file.read(columns=[column], use_threads=False).column(0)
+    kind: Kind = "boolean" if dtype_of(data.type) == "boolean" else "categorical"
+    parts = []
+    for chunk in data.chunks:
+        encoded = chunk.dictionary_encode() if dtype_of(chunk.type) == str(chunk.type) else _encoded(chunk)
+        names = np.array([label(value, kind) for value in encoded.dictionary.to_pylist()] + [None], dtype=object)
+        parts.append(names[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+    return np.concatenate(parts) if parts else np.empty(0, object)
+
+
+def _encoded(chunk: Any) -> Any:
+    import pyarrow.types as of
+
+    return chunk if of.is_dictionary(chunk.type) else chunk.dictionary_encode()
+
+
+def frequent(window: Window, column: str, most: int) -> tuple[str, ...]:
+    """The most frequent values of a column among the chosen rows, most frequent first."""
+    import collections
+
+    file = window.open([])
+    if column not in file.schema_arrow.names:
+        raise DataRejected(f"drift.segments: no column {column!r} in {window.path.name}")
+    texts = _texts(file, column)
+    kept = texts if window.chosen is None else texts[window.chosen]
+    counts = collections.Counter(text for text in kept if text is not None)
+    return tuple(sorted(counts, key=lambda text: (-counts[text], text))[:most])
