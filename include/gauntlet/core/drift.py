@@ -20,7 +20,7 @@ from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.profile import Column, Numbers, Profile
 from gauntlet.core.records.drift import FeatureDrift, StatisticResult
 from gauntlet.core.specs.drift import DriftSection, Limits
-from gauntlet.core.statistics.base import Effect, Pair, Statistic, Test
+from gauntlet.core.statistics.base import Effect, Pair, Relevance, Statistic
 from gauntlet.core.statistics.registry import STATISTICS
 
 SIGNS = {"mean_shift", "sigma_ratio", "missing_rate"}
@@ -37,7 +37,7 @@ class Measured:
     statistic: Statistic
     effect: Effect
     limit: float | None
-    test: Test | None
+    test: Relevance | None
 
     @property
     def units(self) -> float:
@@ -235,7 +235,7 @@ def _result(item: Measured, one: Judged, failed: bool, alpha: float) -> Statisti
             outcome = Outcome.FAILED if item.effect.value else Outcome.PASSED
         else:
             outcome = Outcome.PASSED if item.test.less <= alpha else Outcome.INCONCLUSIVE
-            required = item.test.rows(alpha) if outcome is Outcome.INCONCLUSIVE else None
+            required = _required(item.test, one, alpha) if outcome is Outcome.INCONCLUSIVE else None
     return StatisticResult(
         statistic=item.statistic.name,
         outcome=outcome,
@@ -248,6 +248,11 @@ def _result(item: Measured, one: Judged, failed: bool, alpha: float) -> Statisti
         required_rows=required,
         sentence=_measured_sentence(item, one),
     )
+
+
+def _required(test: Relevance, one: Judged, alpha: float) -> int | None:
+    rows = test.rows(alpha / one.tests)
+    return None if rows is None else max(rows, one.pair.current.rows + 1)
 
 
 def _tidy(value: float | None) -> float | None:
@@ -295,8 +300,8 @@ def _sentence(
     if outcome is Outcome.FAILED:
         return f"{text}, p {one.p_value:.2g}{_where(one)}"
     if outcome is Outcome.INCONCLUSIVE:
-        would = f"{_rows(required)} rows would" if required else "the reference has too few rows to"
-        return f"{text}; too few rows to tell, {would} do" if required else f"{text}; {would} tell"
+        would = f"about {_rows(required)} would do" if required else "and the reference too, or it is at its limit"
+        return f"{text}; too few rows to tell, {would}"
     return text
 
 

@@ -13,6 +13,7 @@ from gauntlet.core.specs.drift import DriftSection
 
 NAMED = 3
 """Features named in a reason."""
+SUSPECT = 0.5
 EARLY = 0.5
 """Effect, in units of the limit, from which an earlier window already showed the change."""
 
@@ -50,13 +51,23 @@ def suggest(evidence: Evidence, section: DriftSection) -> Suggestion:
     faults = [one for one in evidence.features if one.quality and one.outcome is Outcome.FAILED]
     drifted = [one for one in evidence.features if one.outcome is Outcome.FAILED and not one.quality]
     lasting = [one for one in drifted if one.feature not in evidence.recurs]
-    score = weighted_score(lasting)
-    carried = carriers(faults or lasting or drifted)
+    likely = [one for one in _suspected(evidence.features) if one.feature not in evidence.recurs] if lasting else []
+    score = weighted_score([*lasting, *likely])
+    carried = carriers(faults or [*lasting, *likely] or drifted)
     violated = bool(lasting) and score >= section.retrain_share
     pattern = _pattern(drifted, lasting, evidence.history)
     outcome = _outcome(evidence)
     action, reason = _action(evidence, section, faults, drifted, lasting, score, violated)
     return Suggestion(outcome, action, pattern, reason, min(score, 1.0), carried, bool(faults), violated)
+
+
+def _suspected(features: Sequence[FeatureDrift]) -> list[FeatureDrift]:
+    """Features beyond their limit more likely than not: they count once another one's drift is certain."""
+    return [
+        one
+        for one in features
+        if one.outcome is Outcome.INCONCLUSIVE and (one.effect or 0.0) > 1.0 and (one.p_value or 1.0) <= SUSPECT
+    ]
 
 
 def weighted_score(drifted: Sequence[FeatureDrift]) -> float:

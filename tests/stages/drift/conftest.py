@@ -18,6 +18,7 @@ import yaml
 from gauntlet.adapters.blobs import LocalBlobs
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.core.digest import canonical_json, sha256_file
+from gauntlet.core.gates.catalogue import GATES
 from gauntlet.core.ports import PulledData, Services
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.rollout import ServedVersion
@@ -106,9 +107,11 @@ contract: {rows: [1, null], columns: {}}
 split: {kind: time}
 training: {}
 drift: {window: 1d}
-gates: {}
 rollout: {steps: [{weight: 1, hold: 1m, requests: 10}]}
 """)
+
+
+DOCUMENT["gates"] = dict.fromkeys(GATES, "off: not looked at here")
 
 
 def loans(**drift: Any) -> ModelSpec:

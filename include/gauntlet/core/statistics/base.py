@@ -3,7 +3,7 @@
 A test never asks "is there any difference" but "is the difference beyond its practical limit, given
 how many rows both windows have". It gives two p-values: of "the change is at most the limit" (small:
 a relevant change) and of "the change is at least the limit" (small: shown to be irrelevant). When
-neither is small the window has too few rows, and :attr:`Test.rows` says how many would do.
+neither is small the window has too few rows, and :attr:`Relevance.rows` says how many would do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gauntlet.core.axis import Floats
 from gauntlet.core.profile import Column, Labels, Numbers
 
 POWER = 0.9
-"""Chance with which :attr:`Test.rows` rows show an unchanged feature to be unchanged."""
+"""Chance with which :attr:`Relevance.rows` rows settle the question, if the true change is the measured one."""
 MOST_ROWS = 10**9
 BINS = 10
 LEAST_EXPECTED = 5.0
@@ -42,7 +42,7 @@ class Cells:
 
     @property
     def shares(self) -> tuple[Floats, Floats]:
-        """Shares of both windows; an empty cell counts as half a row, so that logarithms stay finite."""
+        """Shares of both windows; an empty cell counts as half a row or FLOOR, so that logarithms stay finite."""
         return _shares(self.reference), _shares(self.current)
 
     @property
@@ -57,9 +57,12 @@ class Cells:
         return 1 / n + 1 / m if n and m else math.inf
 
 
+FLOOR = 1e-4
+
+
 def _shares(counts: NDArray[np.int64]) -> Floats:
-    filled = np.where(counts == 0, 0.5, counts)
-    return filled / max(float(counts.sum()), 1.0)
+    total = max(float(counts.sum()), 1.0)
+    return np.where(counts == 0, max(0.5 / total, FLOOR), counts / total)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class Pair:
         """``1/n + 1/m`` of the rows with a value."""
         n, m = self.current.valid, self.reference.valid
         return 1 / n + 1 / m if n and m else math.inf
+
+    @property
+    def valid_share(self) -> float:
+        """Share of rows with a value, of the window that has more: a change among those moves no more rows."""
+        return max(column.valid / max(column.rows, 1) for column in (self.reference, self.current))
 
     @cached_property
     def cells(self) -> Cells:
@@ -180,7 +188,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Test:
+class Relevance:
     """``more``: p-value of "at most the limit"; ``less``: p-value of "at least the limit"."""
 
     more: float
@@ -202,27 +210,31 @@ class Statistic:
     kinds: frozenset[Kind]
     consequence: Consequence
     measure: Callable[[Pair], Effect]
-    test: Callable[[Pair, Effect, float], Test]
+    test: Callable[[Pair, Effect, float], Relevance]
 
 
-def chi_squared_test(scale: float) -> Callable[[Pair, Effect, float], Test]:
+def chi_squared_test(scale: float) -> Callable[[Pair, Effect, float], Relevance]:
     """The test for effects that are about ``chi^2 * (1/n + 1/m) / scale`` when nothing changed.
 
     With a true effect at the limit, ``scale * effect / (1/n + 1/m)`` is about non-central chi-squared with
     non-centrality ``scale * limit / (1/n + 1/m)``.
     """
 
-    def test(pair: Pair, effect: Effect, limit: float) -> Test:
+    def test(pair: Pair, effect: Effect, limit: float) -> Relevance:
         from scipy.special import chdtrc, chndtr
 
         cells = pair.cells
         if cells.freedom < 1:
-            return Test(1.0, 0.0)
+            return Relevance(1.0, 0.0)
         low, high = (max(bound, 0.0) * scale / cells.spread for bound in effect.bounds)
         center = scale * limit / cells.spread
         below = float(chndtr(low, cells.freedom, center)) if center else 1 - float(chdtrc(cells.freedom, low))
         less = float(chndtr(high, cells.freedom, center)) if center else 1.0
-        return Test(_upper_tail(below, low, cells.freedom, center), less, _chi_squared_rows(pair, scale * limit))
+        return Relevance(
+            _upper_tail(below, low, cells.freedom, center),
+            less,
+            _chi_squared_rows(pair, scale * limit, low * cells.spread),
+        )
 
     return test
 
@@ -242,27 +254,45 @@ def _upper_tail(below: float, value: float, freedom: int, center: float) -> floa
     return float(ndtr(-top / (h * math.sqrt(2 * p) * (1 + 0.5 * m * p))))
 
 
-def _chi_squared_rows(pair: Pair, limit: float) -> Callable[[float], int | None]:
-    """Rows for which an unchanged feature passes: its 90 % quantile below the alpha quantile at the limit."""
+def _chi_squared_rows(pair: Pair, limit: float, value: float) -> Callable[[float], int | None]:
+    """Rows with which a true effect like the measured one (its noise taken off) is told from the limit."""
+    cells = pair.cells
+    true = max(value - cells.freedom * cells.spread, 0.0)
 
     def rows(alpha: float) -> int | None:
-        from scipy.special import chdtri, chndtr
-
-        freedom, m = pair.cells.freedom, int(pair.cells.reference.sum())
-        unchanged = float(chdtri(freedom, 1 - POWER))
-        low, high = 0.0, 1e7
-        for _ in range(80):
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if float(chndtr(unchanged, freedom, middle)) <= alpha else (middle, high)
-        return rows_for_spread(limit / high, m)
+        wide, narrow = 1.0, 1e-9
+        if not _settled(cells.freedom, true, limit, alpha, narrow):
+            return None
+        for _ in range(60):
+            middle = math.sqrt(wide * narrow)
+            wide, narrow = (wide, middle) if _settled(cells.freedom, true, limit, alpha, middle) else (middle, narrow)
+        return rows_for_spread(narrow, int(cells.reference.sum()))
 
     return rows
+
+
+def _settled(freedom: int, true: float, limit: float, alpha: float, spread: float) -> bool:
+    """Whether the test rejects with :data:`POWER` at this spread; square roots are nearly normal far out."""
+    from scipy.special import chndtr, chndtrix
+
+    if limit / spread > 5000:
+        return abs(math.sqrt(limit / spread) - math.sqrt(true / spread)) > 6.0
+    if true <= limit:
+        likely = float(chndtrix(POWER, freedom, true / spread))
+        return float(chndtr(likely, freedom, limit / spread)) <= alpha
+    likely = float(chndtrix(1 - POWER, freedom, true / spread))
+    return 1 - float(chndtr(likely, freedom, limit / spread)) <= alpha
 
 
 def rows_for_spread(spread: float, reference_rows: int) -> int | None:
     """Rows of the current window so that ``1/n + 1/m`` is at most ``spread``; ``None`` when m alone is too small."""
     rest = spread - 1 / reference_rows if reference_rows else -1.0
     return min(math.ceil(1 / rest), MOST_ROWS) if rest > 1 / MOST_ROWS else None
+
+
+def distance_to_limit(value: float, noise: float, limit: float) -> float:
+    """How far the limit is from the value without its mean noise, which makes small samples look changed."""
+    return abs(limit - (value if value > limit else max(value - noise, 0.0)))
 
 
 def normal_test(low: float, high: float, error: float, limit: float) -> tuple[float, float]:

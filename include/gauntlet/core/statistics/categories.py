@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gauntlet.core.statistics.base import CATEGORICAL, Effect, Pair, Statistic, Test, binomial_rows, binomial_test
+from gauntlet.core.statistics.base import CATEGORICAL, Effect, Pair, Relevance, Statistic, binomial_rows, binomial_test
 
 
 def new_categories(pair: Pair) -> dict[str, int]:
@@ -30,12 +30,12 @@ def _measure(pair: Pair) -> Effect:
     return Effect(sum(found.values()) / current.valid, note=shown)
 
 
-def _test(pair: Pair, _effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, _effect: Effect, limit: float) -> Relevance:
     """Exact binomial tail of the rows in new categories beyond what the reference's rare ones announce."""
     expected = unseen_share(pair)
     hits = sum(new_categories(pair).values())
     more, less = binomial_test(hits, pair.current.valid, limit, expected)
-    return Test(more, less, binomial_rows(limit, expected))
+    return Relevance(more, less, binomial_rows(limit, expected))
 
 
 def _measure_vanished(pair: Pair) -> Effect:
@@ -48,12 +48,12 @@ def _measure_vanished(pair: Pair) -> Effect:
     return Effect(rows / reference.valid, note=shown)
 
 
-def _test_vanished(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test_vanished(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """Chance that a window of this size has none of categories that hold this share or the limit."""
     share = effect.value or 0.0
     by_chance = (1 - share) ** pair.current.valid
     at_limit = (1 - limit) ** pair.current.valid
-    return Test(
+    return Relevance(
         by_chance if share > limit else 1.0, at_limit if share <= limit else 1.0, lambda a: binomial_rows(limit, 0.0)(a)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gauntlet.core.statistics.base import BOTH, Effect, Pair, Statistic, Test, chi_squared_test
+from gauntlet.core.statistics.base import BOTH, Effect, Pair, Relevance, Statistic, chi_squared_test
 
 
 def chi_squared(reference: NDArray[np.int64], current: NDArray[np.int64]) -> float:
@@ -30,7 +30,7 @@ def _measure(pair: Pair) -> Effect:
     return Effect(chi_squared(pair.cells.reference, pair.cells.current))
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """With limit 0 the classical test; any other limit is in units of the statistic per ``1 / (1/n + 1/m)``."""
     spread = pair.cells.spread
     return chi_squared_test(1.0)(pair, Effect((effect.value or 0.0) * spread), limit)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.statistics.base import CATEGORICAL, Effect, Pair, Statistic, Test, chi_squared_test
+from gauntlet.core.statistics.base import CATEGORICAL, Effect, Pair, Relevance, Statistic, chi_squared_test
 from gauntlet.core.statistics.chi_squared import chi_squared
 
 
@@ -34,7 +34,7 @@ def _measure(pair: Pair) -> Effect:
     return Effect(balanced_v(reference / max(reference.sum(), 1), current / max(current.sum(), 1)))
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """``4 V^2`` is the chi-squared distance of the shares from their mean."""
     return chi_squared_test(4.0)(pair, Effect((effect.value or 0.0) ** 2), limit**2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gauntlet.core.statistics.base import BOTH, Effect, Pair, Statistic, Test
+from gauntlet.core.statistics.base import BOTH, Effect, Pair, Relevance, Statistic
 
 FAMILIES = {"integer": "number", "float": "number", "decimal": "number"}
 
@@ -23,9 +23,9 @@ def _measure(pair: Pair) -> Effect:
     return Effect(1.0, note=f"{before} became {after}")
 
 
-def _test(_pair: Pair, effect: Effect, _limit: float) -> Test:
+def _test(_pair: Pair, effect: Effect, _limit: float) -> Relevance:
     changed = bool(effect.value)
-    return Test(0.0 if changed else 1.0, 1.0 if changed else 0.0)
+    return Relevance(0.0 if changed else 1.0, 1.0 if changed else 0.0)
 
 
 DTYPE = Statistic("dtype", "change of type", "", BOTH, "quality", _measure, _test)

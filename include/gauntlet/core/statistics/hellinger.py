@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.statistics.base import BOTH, Effect, Pair, Statistic, Test, chi_squared_test
+from gauntlet.core.statistics.base import BOTH, Effect, Pair, Relevance, Statistic, chi_squared_test
 
 
 def hellinger(reference: Floats, current: Floats) -> float:
@@ -25,7 +25,7 @@ def _measure(pair: Pair) -> Effect:
     return Effect(hellinger(reference / max(reference.sum(), 1), current / max(current.sum(), 1)))
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """The squared distance is about an eighth of the chi-squared distance."""
     return chi_squared_test(8.0)(pair, Effect((effect.value or 0.0) ** 2), limit**2)
 

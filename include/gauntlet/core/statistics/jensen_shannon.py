@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.statistics.base import BOTH, Effect, Pair, Statistic, Test, chi_squared_test
+from gauntlet.core.statistics.base import BOTH, Effect, Pair, Relevance, Statistic, chi_squared_test
 
 
 def jensen_shannon(reference: Floats, current: Floats) -> float:
@@ -30,7 +30,7 @@ def _measure(pair: Pair) -> Effect:
     return Effect(jensen_shannon(reference / max(reference.sum(), 1), current / max(current.sum(), 1)))
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """The divergence in nats is about an eighth of the chi-squared distance."""
     squared = Effect((effect.value or 0.0) ** 2)
     return chi_squared_test(8 * math.log(2))(pair, squared, limit**2)

@@ -8,7 +8,16 @@ import numpy as np
 
 from gauntlet.core.axis import Floats
 from gauntlet.core.profile import Numbers
-from gauntlet.core.statistics.base import NUMERIC, POWER, Effect, Pair, Statistic, Test, rows_for_spread
+from gauntlet.core.statistics.base import (
+    NUMERIC,
+    POWER,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    distance_to_limit,
+    rows_for_spread,
+)
 
 BLOCK = 256
 SMALL = 1 << 14
@@ -90,18 +99,23 @@ def ks_tail(distance: float, spread: float) -> float:
     return float(kolmogorov(distance * (root + 0.12 + 0.11 / root)))
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
-    """A margin: the sampling error of both windows must not explain what lies beyond the limit."""
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
+    """A margin: the sampling error of both windows must not explain what lies beyond the limit.
+
+    The limit is of all rows: where only a tenth has a value, ten times the distance is asked of that tenth.
+    """
     low, high = effect.bounds
     spread = pair.valid_spread
+    limit /= max(pair.valid_share, 1e-9)
 
     def rows(alpha: float) -> int | None:
         from scipy.special import kolmogi
 
-        distance = float(kolmogi(1 - POWER) + kolmogi(alpha))
-        return rows_for_spread((limit / distance) ** 2, pair.reference.valid)
+        distance = distance_to_limit(low, 0.87 * math.sqrt(spread), limit)
+        needed = rows_for_spread((distance / float(kolmogi(1 - POWER) + kolmogi(alpha))) ** 2, pair.reference.valid)
+        return needed and math.ceil(needed / max(pair.valid_share, 1e-9))
 
-    return Test(ks_tail(low - limit, spread), ks_tail(limit - high, spread), rows)
+    return Relevance(ks_tail(low - limit, spread), ks_tail(limit - high, spread), rows)
 
 
 KS = Statistic("ks", "Kolmogorov-Smirnov distance", "", NUMERIC, "drift", _measure, _test)

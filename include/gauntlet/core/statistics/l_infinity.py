@@ -7,7 +7,17 @@ import math
 import numpy as np
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.statistics.base import BOTH, POWER, Effect, Pair, Statistic, Test, normal_test, rows_for_spread
+from gauntlet.core.statistics.base import (
+    BOTH,
+    POWER,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    distance_to_limit,
+    normal_test,
+    rows_for_spread,
+)
 
 
 def l_infinity(reference: Floats, current: Floats) -> float:
@@ -24,11 +34,11 @@ def _measure(pair: Pair) -> Effect:
     return Effect(l_infinity(reference / max(reference.sum(), 1), current / max(current.sum(), 1)))
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """Normal error of the worst share, corrected for the number of cells (Bonferroni)."""
     cells = pair.cells
     if cells.freedom < 1:
-        return Test(1.0, 0.0)
+        return Relevance(1.0, 0.0)
     share = (cells.reference + cells.current) / max((cells.reference + cells.current).sum(), 1)
     error = math.sqrt(float((share * (1 - share)).max()) * cells.spread)
     more, less = normal_test(*effect.bounds, error, limit)
@@ -37,9 +47,10 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Test:
         from scipy.special import ndtri
 
         distance = float(ndtri(1 - alpha) + ndtri(1 - (1 - POWER) / (2 * len(share))))
-        return rows_for_spread(4 * (limit / distance) ** 2, int(cells.reference.sum()))
+        apart = distance_to_limit(effect.value or 0.0, 0.8 * error, limit)
+        return rows_for_spread(4 * (apart / distance) ** 2, int(cells.reference.sum()))
 
-    return Test(min(1.0, more * len(share)), less, rows)
+    return Relevance(min(1.0, more * len(share)), less, rows)
 
 
 L_INFINITY = Statistic("l_infinity", "largest change of a share", "", BOTH, "drift", _measure, _test)

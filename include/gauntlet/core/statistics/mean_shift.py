@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from gauntlet.core.statistics.base import NUMERIC, POWER, Effect, Pair, Statistic, Test, normal_test, rows_for_spread
+from gauntlet.core.statistics.base import (
+    NUMERIC,
+    POWER,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    distance_to_limit,
+    normal_test,
+    rows_for_spread,
+)
 
 
 def _shift(pair: Pair) -> tuple[float, float] | None:
@@ -23,7 +33,7 @@ def _measure(pair: Pair) -> Effect:
     return Effect(abs(shift[0]), note="up" if shift[0] > 0 else "down")
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     shift = _shift(pair)
     error = shift[1] if shift else math.inf
     more, less = normal_test(*effect.bounds, error, limit)
@@ -32,9 +42,10 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Test:
         from scipy.special import ndtri
 
         distance = float(ndtri(1 - alpha) + ndtri(0.5 + POWER / 2))
-        return rows_for_spread((limit / distance) ** 2, pair.reference.valid)
+        apart = distance_to_limit(effect.value or 0.0, 0.8 * error, limit)
+        return rows_for_spread((apart / distance) ** 2, pair.reference.valid)
 
-    return Test(more, less, rows)
+    return Relevance(more, less, rows)
 
 
 def _measure_errors(pair: Pair) -> Effect:
@@ -44,9 +55,9 @@ def _measure_errors(pair: Pair) -> Effect:
     return Effect(abs(shift[0]) / shift[1])
 
 
-def _test_errors(_pair: Pair, effect: Effect, limit: float) -> Test:
+def _test_errors(_pair: Pair, effect: Effect, limit: float) -> Relevance:
     more, less = normal_test(*effect.bounds, 1.0, limit)
-    return Test(more, less)
+    return Relevance(more, less)
 
 
 MEAN_SHIFT = Statistic("mean_shift", "shift of the mean", "σ", NUMERIC, "drift", _measure, _test)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from gauntlet.core.statistics.base import BOTH, POWER, Effect, Pair, Statistic, Test, normal_test, rows_for_spread
+from gauntlet.core.statistics.base import (
+    BOTH,
+    POWER,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    distance_to_limit,
+    normal_test,
+    rows_for_spread,
+)
 
 
 def _rates(pair: Pair) -> tuple[float, float] | None:
@@ -21,7 +31,7 @@ def _measure(pair: Pair) -> Effect:
     return Effect(abs(rates[1] - rates[0]), note="up" if rates[1] > rates[0] else "down")
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """Normal error with both rates shrunk by half a row, so that a rate of 0 has an error too."""
     m, n = pair.reference.rows, pair.current.rows
     shrunk = [(column.missing + 0.5) / (column.rows + 1) for column in (pair.reference, pair.current)]
@@ -33,9 +43,10 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Test:
 
         distance = float(ndtri(1 - alpha) + ndtri(0.5 + POWER / 2))
         variance = max(max(rate * (1 - rate) for rate in shrunk), limit * (1 - limit) if limit < 1 else 0.25)
-        return rows_for_spread((limit / distance) ** 2 / variance, m)
+        apart = distance_to_limit(effect.value or 0.0, 0.8 * error, limit)
+        return rows_for_spread((apart / distance) ** 2 / variance, m)
 
-    return Test(more, less, rows)
+    return Relevance(more, less, rows)
 
 
 MISSING_RATE = Statistic("missing_rate", "change of the missing rate", "", BOTH, "drift", _measure, _test)

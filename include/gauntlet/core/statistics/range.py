@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gauntlet.core.statistics.base import NUMERIC, Effect, Pair, Statistic, Test, binomial_rows, binomial_test
+from gauntlet.core.statistics.base import NUMERIC, Effect, Pair, Relevance, Statistic, binomial_rows, binomial_test
 
 
 def _measure(pair: Pair) -> Effect:
@@ -12,12 +12,12 @@ def _measure(pair: Pair) -> Effect:
     return Effect(current.outside / current.valid, note=f"[{reference.minimum:.6g}, {reference.maximum:.6g}]")
 
 
-def _test(pair: Pair, _effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, _effect: Effect, limit: float) -> Relevance:
     """A new row of an unchanged column is outside with chance ``2 / (m + 1)``; beyond that, a binomial tail."""
     reference, current = pair.numbers
     expected = 2 / (reference.valid + 1)
     more, less = binomial_test(current.outside, current.valid, limit, expected)
-    return Test(more, less, binomial_rows(limit, expected))
+    return Relevance(more, less, binomial_rows(limit, expected))
 
 
 RANGE = Statistic("range", "rows outside the reference's range", "", NUMERIC, "drift", _measure, _test)

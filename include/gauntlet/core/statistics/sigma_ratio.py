@@ -7,7 +7,17 @@ import math
 import numpy as np
 
 from gauntlet.core.profile import Numbers
-from gauntlet.core.statistics.base import NUMERIC, POWER, Effect, Pair, Statistic, Test, normal_test, rows_for_spread
+from gauntlet.core.statistics.base import (
+    NUMERIC,
+    POWER,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    distance_to_limit,
+    normal_test,
+    rows_for_spread,
+)
 
 
 def _measure(pair: Pair) -> Effect:
@@ -28,7 +38,7 @@ def kurtosis(column: Numbers) -> float:
     return max(float((column.counts * ((middle - column.moments.mean) / sigma) ** 4).sum()) / column.valid, 1.0)
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """On logarithms; the error of a log standard deviation is ``sqrt((kurtosis - 1) / 4n)``.
 
     A window whose kurtosis is of the order of its rows owes its spread to single rows: its error is large, so one
@@ -44,9 +54,10 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Test:
         from scipy.special import ndtri
 
         distance = float(ndtri(1 - alpha) + ndtri(0.5 + POWER / 2))
-        return rows_for_spread((math.log(limit) / distance) ** 2 / max(parts), reference.valid)
+        apart = distance_to_limit(value, 0.8 * error, math.log(limit))
+        return rows_for_spread((apart / distance) ** 2 / max(parts), reference.valid)
 
-    return Test(more, less, rows)
+    return Relevance(more, less, rows)
 
 
 SIGMA_RATIO = Statistic("sigma_ratio", "ratio of standard deviations", "×", NUMERIC, "drift", _measure, _test)

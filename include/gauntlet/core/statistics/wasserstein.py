@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
 from gauntlet.core.profile import Numbers
-from gauntlet.core.statistics.base import NUMERIC, POWER, Effect, Pair, Statistic, Test, rows_for_spread
+from gauntlet.core.statistics.base import (
+    NUMERIC,
+    POWER,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    distance_to_limit,
+    rows_for_spread,
+)
 
 BLOCK = 256
 SMALL = 1 << 14
@@ -130,10 +139,14 @@ def _measure(pair: Pair) -> Effect:
     return Effect(0.5 * (low + high), low, high)
 
 
-def _test(pair: Pair, effect: Effect, limit: float) -> Test:
-    """A resampled null: what both windows' sampling alone does to the distance, from the pooled counts."""
+def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
+    """A resampled null: what both windows' sampling alone does to the distance, from the pooled counts.
+
+    The limit is of all rows, as for the Kolmogorov-Smirnov distance.
+    """
     reference, current = pair.numbers
     null = _null(reference, current) / reference.moments.sigma
+    limit /= max(pair.valid_share, 1e-9)
     low, high = effect.bounds
     mean, sigma = float(null.mean()), float(null.std())
 
@@ -141,9 +154,11 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Test:
         noise = _gamma_point(mean, sigma, alpha) + _gamma_point(mean, sigma, 1 - POWER)
         if not noise:
             return None
-        return rows_for_spread(pair.valid_spread * (limit / noise) ** 2, reference.valid)
+        distance = distance_to_limit(low, mean, limit)
+        needed = rows_for_spread(pair.valid_spread * (distance / noise) ** 2, reference.valid)
+        return needed and math.ceil(needed / max(pair.valid_share, 1e-9))
 
-    return Test(_gamma_tail(mean, sigma, low - limit), _gamma_tail(mean, sigma, limit - high), rows)
+    return Relevance(_gamma_tail(mean, sigma, low - limit), _gamma_tail(mean, sigma, limit - high), rows)
 
 
 def _null(reference: Numbers, current: Numbers) -> Floats:
