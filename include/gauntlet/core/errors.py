@@ -43,6 +43,10 @@ class PromotionRefused(Rejection):
     """Receipts are missing, stale or unsatisfied, or the champion has changed meanwhile."""
 
 
+class RollbackRefused(Rejection):
+    """There is nothing to roll back, or no recorded earlier champion that may and can be served."""
+
+
 class RolloutAborted(Rejection):
     """The canary was taken out of traffic."""
 
@@ -74,6 +78,7 @@ REJECTIONS: tuple[str, ...] = tuple(
         TrainingFailed,
         GateFailed,
         PromotionRefused,
+        RollbackRefused,
         RolloutAborted,
         IntegrityError,
     )

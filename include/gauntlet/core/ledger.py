@@ -22,7 +22,7 @@ ALLOWED: Mapping[CandidateState | None, frozenset[CandidateState]] = {
     None: frozenset({S.REGISTERED, S.SHADOW, S.CANARY, S.CHAMPION}),
     S.REGISTERED: frozenset({S.VALIDATED, S.RETIRED, S.QUARANTINED}),
     S.VALIDATED: frozenset({S.APPROVED, S.SHADOW, S.CANARY, S.PROMOTING, S.RETIRED, S.ROLLED_BACK, S.QUARANTINED}),
-    S.APPROVED: frozenset({S.SHADOW, S.CANARY, S.PROMOTING, S.RETIRED, S.ROLLED_BACK, S.QUARANTINED}),
+    S.APPROVED: frozenset({S.APPROVED, S.SHADOW, S.CANARY, S.PROMOTING, S.RETIRED, S.ROLLED_BACK, S.QUARANTINED}),
     S.SHADOW: frozenset({S.CANARY, S.PROMOTING, S.RETIRED, S.ROLLED_BACK, S.QUARANTINED}),
     S.CANARY: frozenset({S.CANARY, S.PROMOTING, S.ROLLED_BACK, S.QUARANTINED}),
     S.PROMOTING: frozenset({S.CHAMPION, S.ROLLED_BACK, S.QUARANTINED}),
@@ -274,6 +274,8 @@ def _intents(change: Change, ground: Ground, routing: Routing | None) -> tuple[I
     if asked is None:
         return (_abandoned(now),) if now and routing and _undone(now, ground.routing, routing) else ()
     if now is None:
+        if not _opens(asked):
+            raise Conflict(f"{change.model}: the {asked.kind} {asked.key} is not under way any more: somebody ended it")
         return (asked,)
     if (now.kind, now.key) == (asked.kind, asked.key):
         return (asked,) if now != asked else ()
@@ -284,6 +286,12 @@ def _intents(change: Change, ground: Ground, routing: Routing | None) -> tuple[I
         f"{change.model}: a {now.kind} to {now.target.version_id} ({now.key}) is under way; "
         "finish it with: gauntlet doctor --repair"
     )
+
+
+def _opens(intent: Intent) -> bool:
+    """A promotion is announced before traffic moves; a rollback moves traffic in its first transaction."""
+    first = IntentStage.OPENED if intent.kind is IntentKind.PROMOTION else IntentStage.ROUTED
+    return intent.stage in (IntentStage.OPENED, first)
 
 
 def _undone(intent: Intent, before: Routing, after: Routing) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.adapters.store import postgresql
 
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.adapters.store_sql import SqlStore, open_store
 from gauntlet.core.records.rollout import ServedVersion
-from tests.adapters.store import postgresql
 
 Store = MemoryStore | SqlStore
 

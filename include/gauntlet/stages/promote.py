@@ -1,0 +1,325 @@
+"""Make the challenger champion: routing, servers, aliases and audit, or none of them.
+
+The ledger's transaction is the commit point. Before it: a write-ahead intent, and every server has loaded
+the candidate. After it: servers and aliases follow, each step safe to repeat, until the intent is closed.
+"""
+
+from __future__ import annotations
+
+from gauntlet.core.errors import Conflict, PromotionRefused, Rejection
+from gauntlet.core.ledger import Change, named
+from gauntlet.core.ports import Services
+from gauntlet.core.promotion import judge_receipts, traffic_obstacles
+from gauntlet.core.reconcile import champion_disagreements
+from gauntlet.core.records.evaluation import EvaluationRef
+from gauntlet.core.records.gates import GateReceipt, PromotionDecision
+from gauntlet.core.records.ledger import (
+    CandidateState,
+    Intent,
+    IntentKind,
+    IntentStage,
+    PromotionRecord,
+    RoutingChange,
+    Transition,
+)
+from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.rollout import PreflightReport, RolloutState, Routing, ServedVersion
+from gauntlet.core.records.run import RunContext
+from gauntlet.core.spec import ModelSpec
+from gauntlet.stages.aliases import project_aliases
+from gauntlet.stages.register import claim_of
+from gauntlet.stages.releases import quarantine_of, release_of
+
+APPLY_TIMEOUT_S = 15.0
+ATTEMPTS = 5
+"""How often a swap is tried against others that only renew a lease."""
+ACTOR = "promotion"
+SWAPPED = "promotion.routing"
+S = CandidateState
+
+
+def promote(services: Services, run: RunContext) -> PromotionRecord:
+    """Promote the candidate of this run's rollout; called again, it finishes what was begun, or says it is done.
+
+    Raises:
+        PromotionRefused: receipts, preflight, approval or champion are not what a promotion needs; nothing changed.
+        Conflict: another promotion or a rollback is under way, or it is not plain who is champion.
+        InfrastructureError: a service did not answer; what is done stays done, trying again does the rest.
+    """
+    known = services.records.find(run.key, PromotionRecord)
+    if known is not None:
+        return known
+    intent = services.ledger.intent(run.model)
+    if intent is None or (intent.kind, intent.key) != (IntentKind.PROMOTION, run.run):
+        intent = _open(services, run)
+    return finish_promotion(services, intent)
+
+
+def finish_promotion(services: Services, intent: Intent) -> PromotionRecord:
+    """Bring an open promotion to its end, from wherever it stopped."""
+    checks: dict[str, float | str | bool | None] = {}
+    if intent.stage is IntentStage.OPENED:
+        checks = _prepare(services, intent)
+        intent = _move_traffic(services, intent)
+    routing = services.routing.read(intent.model)
+    services.server.apply(routing, APPLY_TIMEOUT_S)
+    project_aliases(services, intent.model)
+    _tag(services, intent)
+    return _close(services, intent, checks)
+
+
+# ---- before ----------------------------------------------------------------------------------------
+
+
+def _open(services: Services, run: RunContext) -> Intent:
+    """Check everything, then write down what is going to happen."""
+    state = services.records.get(run.key, RolloutState)
+    obstacles = _obstacles(services, run, state)
+    if obstacles:
+        raise PromotionRefused(f"{run.model}: version {state.candidate.version} stays out: {'; '.join(obstacles)}")
+    _settled(services, run.model)
+    intent = Intent(
+        model=run.model,
+        kind=IntentKind.PROMOTION,
+        key=run.run,
+        stage=IntentStage.OPENED,
+        target=state.candidate,
+        replaced=state.stable,
+        champion_epoch=services.ledger.champion(run.model).epoch,
+        actor=run.requested_by,
+        reason=state.reason,
+        opened_at=services.clock.now(),
+        run=run.run,
+        rollout=state.rollout,
+    )
+    standing = services.ledger.standing(run.model, state.candidate.release_digest)
+    event = _event(intent, standing.state if standing else None, S.PROMOTING)
+    services.ledger.commit(
+        Change(
+            model=run.model,
+            actor=ACTOR,
+            action="promotion",
+            reason=state.reason,
+            champion_epoch=intent.champion_epoch,
+            transitions=(event,),
+            intent=intent,
+            run=run.run,
+        )
+    )
+    return intent
+
+
+def _obstacles(services: Services, run: RunContext, state: RolloutState) -> list[str]:
+    spec = services.specs.get(run.model)
+    obstacles = []
+    if not state.ready:
+        obstacles.append(f"its rollout is in phase {state.phase.value.replace('_', ' ')}: {state.reason}")
+    obstacles += traffic_obstacles(services.routing.read(run.model), state.candidate, state.stable)
+    preflight = services.records.find(run.key, PreflightReport)
+    if preflight is None or not preflight.outcome.satisfied or preflight.rollout != state.rollout:
+        obstacles.append("its preflight has not passed")
+    return [*obstacles, *_receipt_obstacles(services, spec, state), *_approval_obstacles(services, spec, state)]
+
+
+def _receipt_obstacles(services: Services, spec: ModelSpec, state: RolloutState) -> list[str]:
+    """The receipts once more, against the champion of this moment and the gates the spec names now."""
+    key = f"{state.model}/{state.source_run}"
+    source = services.records.get(key, RunContext)
+    decision = services.records.get(key, PromotionDecision)
+    trained = services.records.get(key, TrainedModel)
+    claim = claim_of(services, source, spec, trained, services.records.get(key, EvaluationRef))
+    obstacles = list(judge_receipts(claim, services.records.named(key, GateReceipt)).obstacles)
+    if not decision.outcome.satisfied or decision.candidate != state.candidate.release_digest:
+        obstacles.append(f"run {state.source_run} did not let this release through: {decision.reason}")
+    if claim.candidate != state.candidate.release_digest:
+        obstacles.append(f"run {state.source_run} has since trained another release")
+    quarantine = quarantine_of(services, state.model, trained.release.digest, trained.release.tree_digest)
+    if quarantine is not None:
+        obstacles.append(f"it is quarantined: {quarantine.reason}")
+    return obstacles
+
+
+def _approval_obstacles(services: Services, spec: ModelSpec, state: RolloutState) -> list[str]:
+    first = state.stable is None and spec.rollout.bootstrap == "approval"
+    if not (spec.rollout.approval or first):
+        return []
+    events = services.ledger.events(state.model, state.candidate.release_digest)
+    since = max((event.sequence for event in events if event.after is S.VALIDATED), default=0)
+    if any(event.sequence > since and event.after is S.APPROVED and event.actor != ACTOR for event in events):
+        return []
+    which = "a first model" if first else "every model"
+    return [f"the spec wants a person to approve {which}; approve it and run this again"]
+
+
+def _settled(services: Services, model: str) -> None:
+    """Registry and servers must agree on who is champion before it is replaced."""
+    routing = services.routing.read(model)
+    told = champion_disagreements(routing, services.registry.aliases(model), services.server.reports(model))
+    if told:
+        raise Conflict(f"{model}: {'; '.join(told)}; settle it with: gauntlet reconcile {model} --repair")
+
+
+# ---- the change ------------------------------------------------------------------------------------
+
+
+def _prepare(services: Services, intent: Intent) -> dict[str, float | str | bool | None]:
+    """Every server process has loaded and checked the candidate before any traffic moves."""
+    release = release_of(services, intent.model, intent.target)
+    try:
+        measured = services.server.prepare(intent.model, release)
+    except Rejection as error:
+        _give_up(services, intent, f"a server refused the release: {error}")
+        raise PromotionRefused(f"{intent.model}: {named(intent.target)}: a server refused it: {error}") from error
+    return {
+        name: value for name, value in measured.items() if value is None or isinstance(value, (bool, int, float, str))
+    }
+
+
+def _give_up(services: Services, intent: Intent, reason: str) -> None:
+    services.ledger.commit(
+        Change(
+            model=intent.model,
+            actor=ACTOR,
+            action="promotion",
+            reason=reason,
+            transitions=(_event(intent, S.PROMOTING, S.ROLLED_BACK, reason),),
+            intent=intent.model_copy(update={"stage": IntentStage.ABANDONED}),
+            run=intent.run,
+        )
+    )
+
+
+def _move_traffic(services: Services, intent: Intent) -> Intent:
+    """The commit point: champion, routing, ledger and audit in one transaction."""
+    routed = intent.model_copy(update={"stage": IntentStage.ROUTED})
+    for _ in range(ATTEMPTS):
+        routing = services.routing.read(intent.model)
+        if routing.stable == intent.target:
+            return routed
+        obstacles = traffic_obstacles(routing, intent.target, intent.replaced)
+        if obstacles:
+            if services.ledger.intent(intent.model) == intent:
+                _give_up(services, intent, "; ".join(obstacles))
+            raise PromotionRefused(f"{intent.model}: {'; '.join(obstacles)}")
+        try:
+            services.ledger.commit(_change_of_champion(routed, routing))
+        except Conflict:
+            if services.ledger.champion(intent.model).epoch != intent.champion_epoch:
+                continue
+            if services.routing.read(intent.model).epoch == routing.epoch:
+                raise
+        else:
+            return routed
+    raise Conflict(f"{intent.model}: the routing changed {ATTEMPTS} times while it was to be swapped; try again")
+
+
+def _change_of_champion(routed: Intent, routing: Routing) -> Change:
+    return Change(
+        model=routed.model,
+        actor=ACTOR,
+        action=SWAPPED,
+        reason=routed.reason,
+        routing=routing.model_copy(
+            update={
+                "stable": routed.target,
+                "previous": routed.replaced,
+                "canary": None,
+                "weight_ppm": 0,
+                "rollout": None,
+                "lease_until": None,
+            }
+        ),
+        routing_epoch=routing.epoch,
+        champion_epoch=routed.champion_epoch,
+        intent=routed,
+        run=routed.run,
+    )
+
+
+def _event(intent: Intent, before: CandidateState | None, after: CandidateState, reason: str = "") -> Transition:
+    return Transition(
+        model=intent.model,
+        candidate=intent.target.release_digest,
+        version=intent.target,
+        before=before,
+        after=after,
+        reason=reason or intent.reason,
+        actor=ACTOR,
+        run=intent.run,
+    )
+
+
+# ---- after -----------------------------------------------------------------------------------------
+
+
+def _tag(services: Services, intent: Intent) -> None:
+    """From, to, when, who and why, where people look for it: in the registry."""
+    since = services.ledger.champion(intent.model).since
+    services.registry.tag_version(
+        intent.model,
+        intent.target.version,
+        {
+            "gauntlet.promoted_at": since.isoformat() if since else "",
+            "gauntlet.promoted_by": intent.actor,
+            "gauntlet.promoted_over": named(intent.replaced),
+            "gauntlet.promotion_reason": intent.reason,
+            "gauntlet.rollout": intent.rollout or "",
+        },
+    )
+    if intent.replaced is not None:
+        _tag_replaced(services, intent, intent.replaced)
+
+
+def _tag_replaced(services: Services, intent: Intent, replaced: ServedVersion) -> None:
+    services.registry.tag_version(intent.model, replaced.version, {"gauntlet.replaced_by": named(intent.target)})
+
+
+def _swap_of(services: Services, intent: Intent) -> RoutingChange:
+    """The routing change that made the target champion."""
+    return next(
+        change
+        for change in reversed(services.ledger.routings(intent.model))
+        if change.routing.stable == intent.target
+        and change.routing.previous == intent.replaced
+        and change.action == SWAPPED
+    )
+
+
+def _close(services: Services, intent: Intent, checks: dict[str, float | str | bool | None]) -> PromotionRecord:
+    now = services.clock.now()
+    swap = _swap_of(services, intent)
+    record = PromotionRecord(
+        model=intent.model,
+        run=intent.key,
+        rollout=intent.rollout,
+        candidate=intent.target,
+        replaced=intent.replaced,
+        champion_epoch=intent.champion_epoch + 1,
+        routing_epoch=swap.routing.epoch,
+        reason=intent.reason,
+        actor=intent.actor,
+        opened_at=intent.opened_at,
+        promoted_at=swap.at,
+        seconds=max((now - intent.opened_at).total_seconds(), 0.0),
+        checks=checks,
+    )
+    key = f"{intent.model}/{intent.key}"
+    try:
+        services.ledger.commit(
+            Change(
+                model=intent.model,
+                actor=ACTOR,
+                action="promotion",
+                reason=intent.reason,
+                intent=intent.model_copy(update={"stage": IntentStage.DONE}),
+                records=((key, record, ""),),
+                run=intent.run,
+            )
+        )
+    except Conflict:
+        # Somebody else finished the same promotion: theirs is the record. Or a rollback has overtaken it.
+        known = services.records.find(key, PromotionRecord)
+        if known is None:
+            raise
+        return known
+    return record

@@ -1,0 +1,95 @@
+"""Which release a served version is, and whether it may be served at all."""
+
+from __future__ import annotations
+
+from gauntlet.core.errors import MissingRecord
+from gauntlet.core.ledger import Change
+from gauntlet.core.ports import Services
+from gauntlet.core.records.ledger import CandidateState, QuarantineCleared, Transition
+from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
+from gauntlet.core.records.rollout import Quarantine, ServedVersion
+
+ALL = 100_000
+
+
+def served(registered: RegisteredVersion) -> ServedVersion:
+    """A registered version as routing and servers know it."""
+    return ServedVersion(
+        version=registered.version,
+        version_id=registered.version_id,
+        release_uri=registered.release.uri,
+        release_digest=registered.release.digest,
+    )
+
+
+def release_of(services: Services, model: str, version: ServedVersion) -> ReleaseRef:
+    """The release of a served version; of one that was adopted and never registered, what is known of it."""
+    for registered in services.records.newest(model, RegisteredVersion, limit=ALL):
+        if registered.release.digest == version.release_digest:
+            return registered.release
+    return ReleaseRef(
+        uri=version.release_uri,
+        digest=version.release_digest,
+        version_id=version.version_id,
+        tree_digest="",
+        size_bytes=0,
+    )
+
+
+def quarantine_of(services: Services, model: str, digest: str, tree_digest: str = "") -> Quarantine | None:
+    """The quarantine a release is under, by its content: its own digest, or that of the same trees elsewhere.
+
+    A quarantine ends when a person clears it after looking; see :class:`QuarantineCleared`.
+    """
+    for quarantine in services.records.newest(model, Quarantine, limit=ALL):
+        same = quarantine.release_digest == digest or _same_trees(services, model, quarantine, tree_digest)
+        if same and not _cleared(services, model, quarantine):
+            return quarantine
+    return None
+
+
+def _same_trees(services: Services, model: str, quarantine: Quarantine, tree_digest: str) -> bool:
+    if not tree_digest:
+        return False
+    return any(
+        registered.release.digest == quarantine.release_digest and registered.release.tree_digest == tree_digest
+        for registered in services.records.newest(model, RegisteredVersion, limit=ALL)
+    )
+
+
+def _cleared(services: Services, model: str, quarantine: Quarantine) -> bool:
+    cleared = services.records.newest(model, QuarantineCleared, name=quarantine.release_digest)
+    return bool(cleared) and cleared[0].at >= quarantine.at
+
+
+def clear_quarantine(services: Services, model: str, digest: str, *, by: str, reason: str) -> QuarantineCleared:
+    """Let a quarantined release come back, after a person has looked: it still needs fresh receipts."""
+    quarantined = services.records.newest(model, Quarantine, name=digest)
+    if not quarantined:
+        raise MissingRecord(f"{model}: no release {digest[:12]} is quarantined")
+    cleared = QuarantineCleared(model=model, release_digest=digest, by=by, reason=reason, at=services.clock.now())
+    standing = services.ledger.standing(model, digest)
+    event = (
+        Transition(
+            model=model,
+            candidate=digest,
+            version=standing.version,
+            before=standing.state,
+            after=CandidateState.ROLLED_BACK,
+            reason=reason,
+            actor=by,
+        )
+        if standing and standing.state is CandidateState.QUARANTINED
+        else None
+    )
+    services.ledger.commit(
+        Change(
+            model=model,
+            actor=by,
+            action="quarantine.cleared",
+            reason=reason,
+            transitions=(event,) if event else (),
+            records=((f"{model}/quarantine", cleared, digest),),
+        )
+    )
+    return cleared

@@ -1,0 +1,438 @@
+"""A small installation for tests of registration, promotion and rollback: real stores, real stages, short releases.
+
+Everything durable lies in a folder, so that a killed process's successor finds what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from gauntlet.adapters.memory.store import MemoryStore
+from gauntlet.adapters.store_sql import open_store
+from gauntlet.core.digest import sha256_bytes, sha256_file, sha256_json
+from gauntlet.core.errors import InfrastructureError, IntegrityError
+from gauntlet.core.outcome import Outcome
+from gauntlet.core.ports import Services, WorkerReport
+from gauntlet.core.records.evaluation import EvaluationRef
+from gauntlet.core.records.gates import GateReceipt, GateVerdict
+from gauntlet.core.records.model import RegisteredVersion, ReleaseRef, TrainedModel
+from gauntlet.core.records.rollout import (
+    PPM,
+    PreflightReport,
+    RolloutPhase,
+    RolloutState,
+    Routing,
+)
+from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.stages.promote import promote
+from gauntlet.stages.register import register_challenger
+from gauntlet.stages.releases import served
+
+MODEL = "credit"
+GATES = ("absolute_performance", "beats_naive", "smoke")
+START = datetime(2026, 3, 1, 2, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    moment: datetime = START
+
+    def now(self) -> datetime:
+        self.moment += timedelta(milliseconds=1)
+        return self.moment
+
+
+@dataclass(frozen=True)
+class Rollout:
+    approval: bool = False
+    bootstrap: str = "automatic"
+
+
+@dataclass(frozen=True)
+class Gates:
+    names: tuple[str, ...] = GATES
+
+
+@dataclass(frozen=True)
+class Spec:
+    """As much of a model spec as these stages read."""
+
+    digest: str = "spec-1"
+    gates: Gates = Gates()
+    rollout: Rollout = Rollout()
+
+
+@dataclass
+class Specs:
+    spec: Spec = Spec()
+
+    def get(self, model: str) -> Any:
+        return self.spec
+
+    def names(self) -> tuple[str, ...]:
+        return (MODEL,)
+
+
+class Document:
+    """A JSON file that is replaced at once: the state of a service that outlives its callers."""
+
+    def __init__(self, path: Path, empty: dict[str, Any]) -> None:
+        self.path = path
+        self.empty = empty
+
+    def read(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.exists() else json.loads(json.dumps(self.empty))
+
+    def write(self, content: dict[str, Any]) -> None:
+        temporary = self.path.with_suffix(".part")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(self.path)
+
+
+class Blobs:
+    def fetch_folder(self, uri: str, manifest_sha256: str) -> Path:
+        folder = Path(uri)
+        manifest = folder / "manifest.json"
+        if not manifest.exists() or sha256_file(manifest) != manifest_sha256:
+            raise IntegrityError(f"{manifest} is not what was recorded")
+        for name, digest in json.loads(manifest.read_text())["files"].items():
+            if sha256_file(folder / name) != digest:
+                raise IntegrityError(f"{folder / name} is not what was recorded")
+        return folder
+
+
+class Registry:
+    """Versions and aliases in a file; one version per content, as the port promises."""
+
+    def __init__(self, path: Path) -> None:
+        self.document = Document(path, {"versions": [], "aliases": {}, "tags": {}})
+        self.down = False
+
+    def _read(self) -> dict[str, Any]:
+        if self.down:
+            raise InfrastructureError("the registry does not answer")
+        return self.document.read()
+
+    def register(
+        self, model: str, run_id: str, release: ReleaseRef, folder: Path, tags: Mapping[str, str]
+    ) -> RegisteredVersion:
+        content = self._read()
+        for known in content["versions"]:
+            if known["release"]["digest"] == release.digest:
+                return RegisteredVersion.model_validate(known)
+        version = RegisteredVersion(
+            model=model,
+            version=len(content["versions"]) + 1,
+            version_id=release.version_id,
+            release=release,
+            mlflow_run_id=run_id,
+        )
+        content["versions"].append(version.model_dump(mode="json"))
+        content["tags"][str(version.version)] = dict(tags)
+        self.document.write(content)
+        return version
+
+    def versions(self, model: str) -> Sequence[RegisteredVersion]:
+        return [RegisteredVersion.model_validate(known) for known in self._read()["versions"]]
+
+    def aliases(self, model: str) -> dict[str, int]:
+        return dict(self._read()["aliases"])
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        content = self._read()
+        content["aliases"][alias] = version
+        self.document.write(content)
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        content = self._read()
+        content["aliases"].pop(alias, None)
+        self.document.write(content)
+
+    def tag_version(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        content = self._read()
+        content["tags"].setdefault(str(version), {}).update(tags)
+        self.document.write(content)
+
+    def tags(self, version: int) -> dict[str, str]:
+        return dict(self._read()["tags"].get(str(version), {}))
+
+
+class Server:
+    """Two workers that serve what they were last told, after loading it; their state outlives the caller."""
+
+    workers = ("worker-1", "worker-2")
+
+    def __init__(self, path: Path, blobs: Blobs) -> None:
+        self.document = Document(path, {"routing": None, "loaded": []})
+        self.blobs = blobs
+        self.down = False
+        self.prepared: list[str] = []
+
+    def _read(self) -> dict[str, Any]:
+        if self.down:
+            raise InfrastructureError("the model server does not answer")
+        return self.document.read()
+
+    def prepare(self, model: str, release: ReleaseRef) -> Mapping[str, Any]:
+        content = self._read()
+        self.blobs.fetch_folder(release.uri, release.digest)
+        content["loaded"] = sorted({*content["loaded"], release.version_id})
+        self.document.write(content)
+        self.prepared.append(release.version_id)
+        return {"load_seconds": 0.01, "workers": len(self.workers)}
+
+    def apply(self, routing: Routing, timeout_s: float) -> Sequence[WorkerReport]:
+        content = self._read()
+        now = content["routing"]
+        if now is None or now["epoch"] < routing.epoch:
+            content["routing"] = routing.model_dump(mode="json")
+            self.document.write(content)
+        return self.reports(routing.model)
+
+    def reports(self, model: str) -> Sequence[WorkerReport]:
+        content = self._read()
+        if content["routing"] is None:
+            return [WorkerReport(name, 0, None, None, (), 0) for name in self.workers]
+        routing = Routing.model_validate(content["routing"])
+        return [
+            WorkerReport(
+                worker=name,
+                epoch=routing.epoch,
+                stable=routing.stable.version_id if routing.stable else None,
+                canary=routing.canary.version_id if routing.canary else None,
+                loaded=tuple(content["loaded"]),
+                weight_ppm=routing.weight_ppm,
+            )
+            for name in self.workers
+        ]
+
+
+@dataclass
+class Messages:
+    sent: list[tuple[str, str]] = field(default_factory=list)
+
+    def send(self, subject: str, body: str, *, severity: str, labels: Mapping[str, str]) -> None:
+        self.sent.append((severity, body))
+
+
+class World:
+    """One installation in ``folder``. ``store``: ``memory`` (does not outlive the process) or a database URL."""
+
+    def __init__(self, folder: Path, store: str = "memory", registry: Any = None) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.clock = Clock()
+        self.specs = Specs()
+        self.blobs = Blobs()
+        self.registry = registry or Registry(folder / "registry.json")
+        self.server = Server(folder / "server.json", self.blobs)
+        self.messages = Messages()
+        self.store: Any = (
+            MemoryStore(self.clock)
+            if store == "memory"
+            else open_store(store, clock=self.clock, mirror=folder / "model_deployments.jsonl")
+        )
+        self.services = Services(
+            clock=self.clock,
+            specs=self.specs,
+            records=self.store.records,
+            audit=self.store.audit,
+            routing=self.store.routing,
+            blobs=self.blobs,  # type: ignore[arg-type]
+            sources={},
+            contract=None,  # type: ignore[arg-type]
+            registry=self.registry,
+            server=self.server,  # type: ignore[arg-type]
+            journal=None,  # type: ignore[arg-type]
+            notifiers=(self.messages,),
+            scratch=folder,
+            ledger=self.store.ledger,
+        )
+
+    # ---- what earlier tasks leave behind -----------------------------------------------------------
+
+    def release(self, content: str) -> ReleaseRef:
+        """A release folder whose identity is its content."""
+        folder = self.folder / "releases" / content
+        if not folder.exists():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            (part / "model.txt").write_text(content)
+            manifest = json.dumps({"files": {"model.txt": sha256_bytes(content.encode())}})
+            (part / "manifest.json").write_text(manifest)
+            part.rename(folder)
+        return ReleaseRef(
+            uri=str(folder),
+            digest=sha256_file(folder / "manifest.json"),
+            version_id=f"id-{content}",
+            tree_digest=sha256_bytes(content.encode()),
+            size_bytes=len(content),
+        )
+
+    def run(self, name: str) -> RunContext:
+        known = self.services.records.find(f"{MODEL}/{name}", RunContext)
+        if known is not None:
+            return known
+        run = RunContext(
+            model=MODEL,
+            run=name,
+            as_of=START,
+            kind=TriggerKind.SCHEDULE,
+            reason="on schedule",
+            requested_by="airflow",
+            force_retrain=False,
+            spec_digest=self.specs.spec.digest,
+            opened_at=START,
+        )
+        self.services.records.put(run.key, run)
+        return run
+
+    def trained(self, name: str, content: str) -> RunContext:
+        """A run whose tasks before registration have all passed."""
+        run = self.run(name)
+        release = self.release(content)
+        stable = self.services.routing.read(MODEL).stable
+        champion = stable.release_digest if stable else None
+        holdout = sha256_json([name, "holdout"])
+        self.services.records.put(
+            run.key,
+            TrainedModel(
+                release=release,
+                mlflow_run_id=f"mlflow-{name}",
+                dataset="data",
+                split="split",
+                profile_digest="profile",
+                metrics={},
+                train_rows=1000,
+                best_iteration=10,
+                iterations_cap=100,
+                seconds=1.0,
+                peak_rss_mb=100.0,
+                trained_at=START,
+            ),
+        )
+        self.services.records.put(
+            run.key,
+            EvaluationRef(
+                uri="file:///evaluation",
+                sha256="0" * 64,
+                rows=500,
+                positives=50,
+                candidate=release.digest,
+                champion=champion,
+                holdout=holdout,
+                spec_digest=run.spec_digest,
+                first_event=None,
+                last_event=None,
+                candidate_threshold=None,
+                champion_threshold=None,
+            ),
+        )
+        for gate in self.specs.spec.gates.names:
+            self.services.records.put(run.key, self.receipt(run, gate, release.digest, champion, holdout), gate)
+        return run
+
+    def receipt(
+        self,
+        run: RunContext,
+        gate: str,
+        candidate: str,
+        champion: str | None,
+        holdout: str,
+        outcome: Outcome = Outcome.PASSED,
+    ) -> GateReceipt:
+        return GateReceipt(
+            verdict=GateVerdict(gate=gate, outcome=outcome, reason=f"{gate} {outcome}", mode=None, measurements=()),
+            model=MODEL,
+            run=run.run,
+            candidate=candidate,
+            champion=champion,
+            holdout=holdout,
+            spec_digest=run.spec_digest,
+            code_digest="code",
+            started_at=START,
+            finished_at=START,
+        )
+
+    def ramped(self, name: str, source: RunContext, weight_ppm: int = PPM) -> RunContext:
+        """A canary run whose ramp is complete: nothing but promotion is left."""
+        run = self.run(name)
+        registered = self.services.records.get(source.key, RegisteredVersion)
+        routing = self.services.routing.read(MODEL)
+        candidate = served(registered)
+        rollout = f"{MODEL}-v{registered.version}-{name}"
+        self.server.prepare(MODEL, registered.release)
+        if routing.stable is not None and routing.canary != candidate:
+            routing = self.services.routing.swap(
+                routing.model_copy(
+                    update={
+                        "canary": candidate,
+                        "weight_ppm": weight_ppm,
+                        "rollout": rollout,
+                        "lease_until": START + timedelta(days=1),
+                    }
+                ),
+                expected_epoch=routing.epoch,
+                actor="rollout",
+                action="rollout.entered",
+                reason="ramp",
+            )
+        self.server.apply(routing, 1)
+        self.services.records.put(
+            run.key,
+            PreflightReport(
+                rollout=rollout,
+                model=MODEL,
+                candidate=candidate.version_id,
+                outcome=Outcome.PASSED,
+                reason="fine",
+                checks=(),
+                measured={},
+                expected=None,
+                candidate_threshold=None,
+                stable_threshold=None,
+                golden_rows=1,
+                at=START,
+            ),
+        )
+        self.services.records.put(
+            run.key,
+            RolloutState(
+                rollout=rollout,
+                model=MODEL,
+                run=run.run,
+                phase=RolloutPhase.BAKE,
+                step=5,
+                weight_ppm=weight_ppm,
+                candidate=candidate,
+                stable=routing.stable,
+                reason="all steps passed",
+                started_at=START,
+                step_started_at=START,
+                updated_at=START,
+                source_run=source.run,
+            ),
+        )
+        return run
+
+    def champion(self, content: str) -> RunContext:
+        """Train, register, ramp and promote, all without a fault."""
+        source = self.trained(f"night-{content}", content)
+        register_challenger(self.services, source)
+        run = self.ramped(f"canary-{content}", source)
+        promote(self.services, run)
+        return run
+
+    def with_rollout(self, **settings: Any) -> None:
+        self.specs.spec = replace(self.specs.spec, rollout=replace(self.specs.spec.rollout, **settings))
+
+    def stable(self) -> str | None:
+        routing = self.services.routing.read(MODEL)
+        return routing.stable.version_id if routing.stable else None
