@@ -162,9 +162,9 @@ def test_nothing_from_the_future_is_shown(nights: dict[int, pd.DataFrame]) -> No
 
 def test_labels_of_a_day_arrive_together_a_week_later(nights: dict[int, pd.DataFrame]) -> None:
     unlabelled = nights[1][nights[1]["defaulted"].isna()]
-    assert unlabelled["applied_at"].min() >= pd.Timestamp(night(1).date(), tz="UTC") - timedelta(days=6)
+    assert unlabelled["applied_at"].min() >= pd.Timestamp(night(1).date(), tz="UTC") - timedelta(days=3)
     labelled = nights[1][nights[1]["defaulted"].notna()]
-    assert labelled["applied_at"].max() < pd.Timestamp(night(1).date(), tz="UTC") - timedelta(days=6)
+    assert labelled["applied_at"].max() < pd.Timestamp(night(1).date(), tz="UTC") - timedelta(days=3)
 
 
 def test_the_calm_portfolio_looks_like_lending(nights: dict[int, pd.DataFrame]) -> None:

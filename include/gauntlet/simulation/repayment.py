@@ -11,7 +11,7 @@ PURPOSE_RISK = {"consolidation": 0.34, "medical": 0.22, "travel": 0.12, "other":
 REGION_RISK = {"south": 0.12, "east": 0.18, "islands": 0.22, "north": -0.08}
 EMPLOYMENT_RISK = {"temporary": 0.45, "self_employed": 0.28, "civil_servant": -0.55, "retired": -0.2}
 HOME_RISK = {"own": -0.3, "mortgage": -0.18, "family": 0.2}
-LABEL_DAYS = 7
+LABEL_DAYS = 4
 """The load that follows midnight brings the outcomes of the applications of this many days ago."""
 LOSS_SHARE = 0.52
 """Part of the amount that is lost on a default."""
