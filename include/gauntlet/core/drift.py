@@ -298,11 +298,15 @@ def _sentence(
         return f"{name}: no values in {'the reference' if not one.pair.reference.valid else 'the window'} to compare"
     text = f"{name}: {_measured_sentence(carrier, one)}"
     if outcome is Outcome.FAILED:
-        return f"{text}, p {one.p_value:.2g}{_where(one)}"
+        return f"{text}, {_chance(one.p_value)}{_where(one)}"
     if outcome is Outcome.INCONCLUSIVE:
         would = f"about {_rows(required)} would do" if required else "and the reference too, or it is at its limit"
         return f"{text}; too few rows to tell, {would}"
     return text
+
+
+def _chance(p: float) -> str:
+    return f"p {p:.2g}" if p >= 1e-100 else "p < 1e-100"
 
 
 def _where(one: Judged) -> str:

@@ -174,10 +174,16 @@ def _persistent(
 ) -> tuple[DriftAction, str]:
     wanted = section.persistence
     seen = 1 + sum(report.violated for report in evidence.history[: wanted.windows - 1])
-    told = f"{score:.0%} of the model's importance drifted: {_sentences(lasting)}"
+    told = f"{score:.0%} of the model's importance drifted: {_sentences(lasting)}{_probably(evidence, lasting)}"
     if seen >= wanted.violations:
         return DriftAction.RETRAIN, told
     return DriftAction.INVESTIGATE, f"not yet persistent ({seen} of {wanted.violations} windows needed): {told}"
+
+
+def _probably(evidence: Evidence, lasting: Sequence[FeatureDrift]) -> str:
+    sure = {one.feature for one in lasting}
+    likely = [name for name in carriers(_suspected(evidence.features)) if name not in sure]
+    return f"; probably {', '.join(likely)} too" if likely else ""
 
 
 def _quiet(evidence: Evidence, section: DriftSection) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
+from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
@@ -11,6 +13,7 @@ from gauntlet.core.spec import ModelSpec
 from gauntlet.core.triggers import TriggerEvidence, decide_trigger
 
 LOOK_BACK = 100
+log = logging.getLogger(__name__)
 FREEZE, UNFREEZE = "freeze", "unfreeze"
 """Audit actions that stop a model's line and let it run again."""
 
@@ -23,7 +26,18 @@ def decide(services: Services, run: RunContext) -> TriggerDecision:
     if earlier is not None and earlier.decision_id == decision.decision_id:
         return earlier
     services.records.put(run.key, decision)
+    if decision.action is TriggerAction.SKIP:
+        _close(services, run, decision)
     return decision
+
+
+def _close(services: Services, run: RunContext, decision: TriggerDecision) -> None:
+    """Nothing follows: the registry run that holds the drift report ends here."""
+    try:
+        run_id = services.registry.open_run(run.model, run.key, {"gauntlet.trigger": decision.reason[:500]})
+        services.registry.finish_run(run_id, failed=False)
+    except InfrastructureError as error:
+        log.warning("registry run of %s stays open: %s", run.key, error)
 
 
 def _evidence(services: Services, run: RunContext, spec: ModelSpec) -> TriggerEvidence:

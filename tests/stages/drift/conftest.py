@@ -64,6 +64,30 @@ class ToldSource:
         return PulledData(to, table.num_rows, tuple(table.column_names), None, None, "told")
 
 
+@dataclass
+class ToldRegistry:
+    """Remembers what was logged; ``fault`` is raised instead when there is one."""
+
+    fault: Exception | None = None
+    logged: dict[str, list[str]] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+
+    def open_run(self, model: str, run_key: str, tags: Mapping[str, str]) -> str:
+        if self.fault is not None:
+            raise self.fault
+        self.tags.setdefault(run_key, {}).update(tags)
+        return run_key
+
+    def log(self, run_id: str, *, artifacts: Mapping[str, Path], **_more: Any) -> None:
+        self.logged[run_id] = sorted(
+            f"{name}/{file.name}" for name, path in artifacts.items() for file in path.iterdir()
+        )
+
+    def finish_run(self, run_id: str, *, failed: bool) -> None:
+        self.finished.append(run_id)
+
+
 def portfolio(
     rows: int,
     seed: int,
@@ -128,6 +152,7 @@ class Bench:
     store: MemoryStore
     folder: Path
     told: dict[str, ModelSpec]
+    registry: ToldRegistry
 
     @property
     def spec(self) -> ModelSpec:
@@ -217,6 +242,7 @@ def bench(tmp_path: Path) -> Bench:
     clock = ToldClock()
     store = MemoryStore(clock)
     source = ToldSource()
+    registry = ToldRegistry()
     told = {MODEL: loans()}
     absent = cast(Any, None)
     services = Services(
@@ -229,13 +255,13 @@ def bench(tmp_path: Path) -> Bench:
         blobs=LocalBlobs(tmp_path / "blobs"),
         sources={"files": source},
         contract=absent,
-        registry=absent,
+        registry=cast(Any, registry),
         server=absent,
         journal=absent,
         notifiers=(),
         scratch=tmp_path / "scratch",
     )
-    return Bench(services, source, clock, store, tmp_path, told)
+    return Bench(services, source, clock, store, tmp_path, told, registry)
 
 
 @pytest.fixture
