@@ -8,12 +8,13 @@ with probability at most ``alpha``, however often it is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gauntlet.core.live_metrics import METRICS, WITHOUT_TEST, Case
-from gauntlet.core.live_window import Window
+from gauntlet.core.live.case import Case, Metric
+from gauntlet.core.live.catalogue import LABEL_METRICS, METRICS, WITHOUT_TEST
+from gauntlet.core.live.window import Window
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.records.model import Task
 from gauntlet.core.records.rollout import CanaryAnalysis, ExpectedShift, MetricVerdict
@@ -39,11 +40,10 @@ def case_for(
     expected: ExpectedShift | None = None,
 ) -> Case:
     """What one look of one step is judged against: ``alpha`` is split over tested metrics and steps."""
-    tests = len(METRICS) - len(WITHOUT_TEST)
+    tests = [name for step in plan.steps for name in metrics_of(step, task) if name not in WITHOUT_TEST]
     return Case(
         checks=plan.checks,
-        task=task,
-        alpha=plan.checks.alpha / (tests * len(plan.steps)),
+        alpha=plan.checks.alpha / len(tests),
         look=max(1, look),
         stable_threshold=stable_threshold if task is Task.BINARY else None,
         canary_threshold=canary_threshold if task is Task.BINARY else None,
@@ -51,10 +51,16 @@ def case_for(
     )
 
 
+def metrics_of(step: StepSection, task: Task) -> Mapping[str, Metric]:
+    """The metrics that a step is judged by."""
+    return {**METRICS, **LABEL_METRICS} if step.labels and task is Task.BINARY else METRICS
+
+
 def judge(
     window: Window,
     case: Case,
     *,
+    task: Task,
     rollout: str,
     step: int,
     plan: StepSection,
@@ -63,7 +69,7 @@ def judge(
     golden: Golden | None = None,
 ) -> CanaryAnalysis:
     """Judge one look. An incomplete window is never better than inconclusive, though it can fail."""
-    verdicts = [verdict for metric in METRICS.values() for verdict in metric(window, case)]
+    verdicts = [verdict for metric in metrics_of(plan, task).values() for verdict in metric(window, case)]
     if golden is not None:
         verdicts.append(_golden(golden))
     if not window.complete:

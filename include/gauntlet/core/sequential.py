@@ -65,7 +65,7 @@ def arm_log_e(canary: int, total: int, share: float, ratios: Sequence[float] = R
         odds = ratio * share
         likely = odds / (odds + 1 - share)
         terms.append(canary * math.log(likely / share) + (total - canary) * math.log((1 - likely) / (1 - share)))
-    return _log_mean_exp(terms)
+    return log_mean_exp(terms)
 
 
 def rate_log_e(events: int, n: int, limit: float, ratios: Sequence[float] = RATE_RATIOS) -> float:
@@ -119,7 +119,7 @@ def bounded_mean_log_e(values: Floats, limit: float, low: float, high: float) ->
         return 0.0
     scaled = (np.clip(values, low, high) - limit) / (limit - low)
     stakes = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
-    return _log_mean_exp([float(np.log1p(stake * scaled).sum()) for stake in stakes])
+    return log_mean_exp([float(np.log1p(stake * scaled).sum()) for stake in stakes])
 
 
 def asymptotic_radius(variance: float, n: int, alpha: float, rho: float = 0.1) -> float:
@@ -208,6 +208,12 @@ def spent_alpha(alpha: float, look: int) -> float:
     return alpha * 6 / (math.pi * math.pi * look * look)
 
 
+def log_mean_exp(terms: Sequence[float]) -> float:
+    """Logarithm of the mean of exponentials: how e-values that bet on different alternatives are averaged."""
+    top = max(terms)
+    return top + math.log(sum(math.exp(term - top) for term in terms) / len(terms))
+
+
 def _log_likelihood(events: int, n: int, rate: float) -> float:
     total = 0.0
     for count, probability in ((events, rate), (n - events, 1 - rate)):
@@ -223,8 +229,3 @@ def _edge(rejected: Callable[[float], bool], inside: float, outside: float) -> f
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
     return inside
-
-
-def _log_mean_exp(terms: Sequence[float]) -> float:
-    top = max(terms)
-    return top + math.log(sum(math.exp(term - top) for term in terms) / len(terms))

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import Rejection, RolloutAborted
-from gauntlet.core.live_metrics import psi_by_deciles
+from gauntlet.core.live.scores import blurred_psi
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.ports import Services
 from gauntlet.core.records.evaluation import EvaluationRef
@@ -207,7 +207,7 @@ def expected_shift(
         change = float((canary >= canary_threshold).mean() - (stable >= stable_threshold).mean())
     return ExpectedShift(
         rows=int(both.sum()),
-        score_psi=psi_by_deciles(stable, canary)[0],
+        score_psi=blurred_psi(stable, canary)[0],
         score_shift=(float(canary.mean()) - float(stable.mean())) / unit,
         decision_rate_change=change,
     )

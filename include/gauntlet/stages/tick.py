@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from gauntlet.core.errors import InfrastructureError, MissingRecord, RolloutAborted
 from gauntlet.core.judge import Golden, case_for, judge
-from gauntlet.core.live_window import read_window
+from gauntlet.core.live.window import read_window
 from gauntlet.core.ports import Services
 from gauntlet.core.records.rollout import (
     CanaryAnalysis,
@@ -128,6 +128,7 @@ def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: date
     return judge(
         window,
         case,
+        task=spec.task,
         rollout=state.rollout,
         step=state.step,
         plan=plan,

@@ -17,6 +17,7 @@ from gauntlet.adapters.memory.journal import MemoryJournal
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.core.digest import sha256_bytes, sha256_file
 from gauntlet.core.errors import InfrastructureError, IntegrityError
+from gauntlet.core.gates.catalogue import GATES
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services, WorkerReport
 from gauntlet.core.records.gates import PromotionDecision
@@ -356,7 +357,7 @@ def spec(**rollout: Any) -> ModelSpec:
         "split": {"kind": "random"},
         "training": {"threshold": 0.2},
         "drift": {"window": "1d"},
-        "gates": {},
+        "gates": dict.fromkeys(GATES, "off: not under test here"),
         "rollout": {"steps": STEPS, "tick": "1s", "lease": "10s", **rollout},
     })
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.journal import Status
-from gauntlet.core.records.rollout import Arm
+from gauntlet.core.records.rollout import PPM, Arm
 from gauntlet.core.routing import Basis
 
 if TYPE_CHECKING:
@@ -79,29 +79,27 @@ def read_window(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: i
     """
     import numpy as np
 
-    columns = {name: table.column(name).to_pylist() for name in ("arm", "basis", "status", "error", "entity")}
     keep = (
         (_numbers(table, "weight_ppm") == weight_ppm)
         & (_numbers(table, "epoch") >= step_epoch)
-        & np.array([name == rollout for name in table.column("rollout").to_pylist()], dtype=bool)
-        & np.array([basis != Basis.LISTED for basis in columns["basis"]], dtype=bool)
+        & _says(table, "rollout", rollout)
+        & ~_says(table, "basis", Basis.LISTED)
     )
     at = table.column("at").cast("timestamp[us]").cast("int64").to_numpy()
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(at[rows], kind="stable")]
-    arm = np.array([name == Arm.CANARY for name in columns["arm"]], dtype=bool)[rows]
-    status = np.array(columns["status"], dtype=object)[rows]
-    error = columns["error"]
-    stable, canary = _scores(_numbers(table, "score")[rows], _numbers(table, "other_score")[rows], arm, status)
+    arm, answered = _says(table, "arm", Arm.CANARY)[rows], _says(table, "status", Status.OK)[rows]
+    stable, canary = _scores(_numbers(table, "score")[rows], _numbers(table, "other_score")[rows], arm, answered)
     return Window(
-        share=weight_ppm / 1_000_000,
+        share=weight_ppm / PPM,
         arm=arm,
-        unit=_units(columns["entity"])[rows],
+        unit=_units(table)[rows],
         stable=stable,
         canary=canary,
-        failed=status != Status.OK,
-        fell_back=status == Status.FALLBACK,
-        invalid=np.array([str(error[row] or "").startswith(INVALID) for row in rows], dtype=bool),
+        # A "slow" challenger answered: that is for the latency to say, for a slow host slows both arms.
+        failed=~answered,
+        fell_back=_says(table, "status", Status.FALLBACK)[rows],
+        invalid=_begins(table, "error", INVALID)[rows],
         latency_ms=_numbers(table, "latency_us")[rows] / 1000.0,
         settled=at[rows] >= int(settled_from.timestamp() * 1e6),
         label=_numbers(table, "label")[rows] if "label" in table.column_names else np.full(rows.size, np.nan),
@@ -137,22 +135,39 @@ def _numbers(table: pa.Table, name: str) -> Any:
     return table.column(name).cast("float64").to_numpy()
 
 
-def _scores(answered: Floats, other: Floats, arm: Mask, status: Any) -> tuple[Floats, Floats]:
+def _words(table: pa.Table, name: str) -> tuple[Ints, list[str]]:
+    """A text column as codes, -1 for null, and the words they stand for."""
     import numpy as np
 
-    own_is_canary = arm & (status == Status.OK)
+    encoded = table.column(name).combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes.astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def _begins(table: pa.Table, name: str, start: str, *, whole: bool = False) -> Mask:
+    import numpy as np
+
+    codes, words = _words(table, name)
+    wanted = [code for code, word in enumerate(words) if (word == start if whole else word.startswith(start))]
+    return np.isin(codes, wanted)
+
+
+def _says(table: pa.Table, name: str, word: str) -> Mask:
+    return _begins(table, name, word, whole=True)
+
+
+def _scores(answer: Floats, other: Floats, arm: Mask, answered: Mask) -> tuple[Floats, Floats]:
+    import numpy as np
+
+    own_is_canary = arm & answered
     # After a fallback the answer is the champion's, and the challenger has no score worth the name.
-    stable = np.where(own_is_canary, other, answered)
-    canary = np.where(own_is_canary, answered, np.where(arm, np.nan, other))
+    stable = np.where(own_is_canary, other, answer)
+    canary = np.where(own_is_canary, answer, np.where(arm, np.nan, other))
     return stable, canary
 
 
-def _units(entities: list[str | None]) -> Ints:
+def _units(table: pa.Table) -> Ints:
     import numpy as np
 
-    codes: dict[str, int] = {}
-    nobody = len(entities)
-    numbers = [
-        nobody + row if name is None else codes.setdefault(name, len(codes)) for row, name in enumerate(entities)
-    ]
-    return np.array(numbers, dtype=np.int64)
+    codes, words = _words(table, "entity")
+    return np.where(codes < 0, len(words) + np.arange(codes.size), codes)
