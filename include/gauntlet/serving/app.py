@@ -1,0 +1,425 @@
+"""The server's ASGI application: one raw callable, a literal table of paths, nothing between it and the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gauntlet.serving.config import ServerConfig
+from gauntlet.serving.http import (
+    JSON,
+    TEXT,
+    BodyReader,
+    Handler,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    answer,
+    answer_json,
+    encode,
+)
+from gauntlet.serving.inputs import InputRejected, MalformedBody, parse_lenient
+from gauntlet.serving.journal import JournalWriter, now_us
+from gauntlet.serving.metrics import key, page
+from gauntlet.serving.model import Answer, ModelFailed, NotReady, ServedModel, Written, entity_text
+from gauntlet.serving.shared import Counters
+
+YIELD_ROWS = 64
+"""Rows of a batch scored before other requests get a turn."""
+SLOW_US = 100_000
+BLOCK_S = 0.001
+Work = Callable[[bytes, int, int], Awaitable[None]]
+"""(body, start in perf_counter nanoseconds, arrival in microseconds since 1970)."""
+
+
+class RowAnswer(msgspec.Struct, omit_defaults=True, gc=False):
+    """One row's answer."""
+
+    score: float
+    decision: int | str | None
+    version: int
+    version_id: str
+    arm: str
+    sticky: bool
+    scores: tuple[float, ...] | None = None
+
+
+class BatchAnswer(msgspec.Struct, gc=False):
+    """The answer to ``rows``."""
+
+    model: str
+    epoch: int
+    request_id: str
+    predictions: list[RowAnswer]
+
+
+class SingleAnswer(msgspec.Struct, omit_defaults=True, gc=False):
+    """The answer to ``row``."""
+
+    model: str
+    epoch: int
+    request_id: str
+    score: float
+    decision: int | str | None
+    version: int
+    version_id: str
+    arm: str
+    sticky: bool
+    scores: tuple[float, ...] | None = None
+
+
+class App:
+    """Answers requests of one worker."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        models: Mapping[str, ServedModel],
+        journal: JournalWriter,
+        counters: Counters,
+        worker: str,
+        counters_folder: Path,
+    ) -> None:
+        self.config, self.models = config, models
+        self.bodies = BodyReader(config.max_body_bytes, config.request_budget_s)
+        self._journal, self._counters, self._worker = journal, counters, worker
+        self._folder = counters_folder
+        self._number = 0
+        self._under_way = 0
+        self._request_places: dict[tuple[str, str, int], int] = {}
+        self._slow = counters.place("gauntlet_slow_total")
+        self._routes = self._table()
+
+    def _table(self) -> dict[str, Handler]:
+        table: dict[str, Handler] = {
+            "/livez": self._live,
+            "/health": self._live,
+            "/readyz": self._ready,
+            "/ready": self._ready,
+            "/startupz": self._ready,
+            "/metrics": self._metrics,
+        }
+        for name, model in self.models.items():
+            table[f"/v1/models/{name}/predict"] = _Predict(self, model)
+            table[f"/v1/models/{name}/ready"] = _Ready(model)
+        if self.config.default is not None:
+            table["/predict"] = _Predict(self, self.models[self.config.default])
+        else:
+            table["/predict"] = _PredictNamed(self)
+        return table
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        handler = self._routes.get(scope["path"])
+        if handler is None:
+            await self._refuse(send, Refused(404, f"no such path: {scope['path']}", paths=sorted(self._routes)))
+            return
+        await handler(scope, receive, send)
+
+    # ---- answering rows ----------------------------------------------------------------------------
+
+    async def guarded(
+        self, model: ServedModel, protocol: str, scope: Scope, receive: Receive, send: Send, work: Work
+    ) -> None:
+        """Run ``work(body, start_ns, at)`` under the limits; every refusal becomes its answer and is counted."""
+        start = time.perf_counter_ns()
+        status = 200
+        try:
+            if scope["method"] != "POST":
+                raise Refused(405, f"{scope['path']} takes POST", headers=[(b"allow", b"POST")])
+            if self._under_way >= self.config.max_concurrency:
+                raise self._busy("too many requests under way")
+            self._under_way += 1
+            try:
+                await work(await self.bodies.read(receive), start, now_us())
+            finally:
+                self._under_way -= 1
+        except ConnectionError:
+            status = 499
+        except Exception as error:  # every failure must reach the client as an answer
+            refused = self.refusal(model, error)
+            status = refused.status
+            await self._refuse(send, refused)
+        place = self._request_places.get((model.name, protocol, status))
+        if place is None:
+            name = key("gauntlet_requests_total", model=model.name, protocol=protocol, status=str(status))
+            place = self._request_places[model.name, protocol, status] = self._counters.place(name)
+        self._counters.values[place] += 1
+
+    def refusal(self, model: ServedModel, error: Exception) -> Refused:
+        """The answer to an error."""
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, InputRejected):
+            model.count_deviation("gauntlet_input_rejected_total", error.feature, error.kind)
+            return Refused(422, f"{error}", feature=error.feature, kind=error.kind, row=error.row or 0)
+        if isinstance(error, MalformedBody):
+            return Refused(400, str(error))
+        if isinstance(error, NotReady):
+            return self._busy(str(error))
+        if isinstance(error, ModelFailed):
+            return Refused(500, str(error))
+        import logging
+
+        logging.getLogger("gauntlet.serving").error("request failed", exc_info=error)
+        return Refused(500, f"{type(error).__name__}: see the server's log")
+
+    def _busy(self, reason: str) -> Refused:
+        wait = b"%d" % self.config.retry_after_s
+        return Refused(503, reason, headers=[(b"retry-after", wait)])
+
+    async def _refuse(self, send: Send, refused: Refused) -> None:
+        await answer(send, refused.status, encode(refused.detail), [JSON, *refused.headers])
+
+    def next_id(self) -> str:
+        """A request id, unique over workers and restarts."""
+        self._number += 1
+        return f"{self._worker}-{self._number:x}"
+
+    async def settle(self, model: ServedModel, written: list[Written], start: int) -> bool:
+        """Count and journal answered rows as the model's durability asks; whether shadow work is left for later."""
+        policy = model.stream.policy
+        if policy.overflow == "block":
+            while model.stream.full:
+                await asyncio.sleep(BLOCK_S)
+        latency = (time.perf_counter_ns() - start) // 1000
+        if latency > SLOW_US:
+            self._counters.values[self._slow] += 1
+        waiting = model.finish(written, latency)
+        if policy.durability == "sync":
+            model.score_others(all_of_them=True)
+            if not await self._journal.durable(asyncio.get_running_loop()):
+                raise self._busy("the journal cannot be written; durability is sync")
+            return False
+        return waiting
+
+    def after(self, model: ServedModel) -> None:
+        """Score with the other version once the answer is on its way."""
+        asyncio.get_running_loop().call_soon(model.score_others)
+
+    async def answer_rows(
+        self,
+        model: ServedModel,
+        rows: list[Any],
+        entities: list[str | None],
+        request_id: str,
+        at: int,
+        *,
+        typed: bool = False,
+    ) -> tuple[list[Answer], list[Written], int]:
+        """Answer a batch of rows, giving others a turn every so many."""
+        self.check_rows(model, rows)
+        route = model.current()
+        answers, written = [], []
+        for index, (row, entity) in enumerate(zip(rows, entities, strict=True)):
+            if index and index % YIELD_ROWS == 0:
+                await asyncio.sleep(0)
+                # A version that left meanwhile has been freed.
+                route = model.current()
+            try:
+                one, record = model.answer(
+                    route, row if typed else None, None if typed else row, entity, request_id, index, at
+                )
+            except InputRejected as error:
+                raise InputRejected(error.feature, error.kind, error.detail, index) from None
+            answers.append(one)
+            written.append(record)
+        return answers, written, route.epoch
+
+    def check_rows(self, model: ServedModel, rows: list[Any]) -> None:
+        """Refuse empty and oversized batches."""
+        most = model.settings.serving.max_rows
+        if len(rows) > most:
+            raise Refused(413, f"{len(rows)} rows; at most {most} in one request", rows=len(rows), limit=most)
+
+    # ---- health and metrics ------------------------------------------------------------------------
+
+    async def _live(self, _: Scope, __: Receive, send: Send) -> None:
+        await answer_json(send, b'{"status":"alive"}')
+
+    async def _ready(self, _: Scope, __: Receive, send: Send) -> None:
+        states = {name: model.state() for name, model in self.models.items()}
+        await _answer_ready(send, states)
+
+    async def _metrics(self, _: Scope, __: Receive, send: Send) -> None:
+        body = page(self._folder).encode()
+        await answer(send, 200, body, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
+
+
+async def _answer_ready(send: Send, states: Mapping[str, Mapping[str, Any]]) -> None:
+    reasons = {name: state["reason"] for name, state in states.items() if state["stable"] is None}
+    shown = {name: {k: v for k, v in state.items() if k != "digests"} for name, state in states.items()}
+    body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "models": shown}
+    await answer(send, 503 if reasons else 200, encode(body), [JSON])
+
+
+class _Ready:
+    """Readiness of one model."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        await _answer_ready(send, {self._model.name: self._model.state()})
+
+
+class _Predict:
+    """The native protocol for one model."""
+
+    def __init__(self, app: App, model: ServedModel) -> None:
+        self._app, self._model = app, model
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work(body: bytes, start: int, at: int) -> None:
+            await self.predict(body, start, at, send)
+
+        await self._app.guarded(self._model, "native", scope, receive, send, work)
+
+    async def predict(self, body: bytes, start: int, at: int, send: Send) -> None:
+        """Answer one body."""
+        app, model = self._app, self._model
+        route = model.current()
+        try:
+            request: Any = route.decoder.decode(body)
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            await self._checked(body, start, at, send)
+            return
+        request_id = request.request_id or app.next_id()
+        if request.row is msgspec.UNSET or request.rows is not msgspec.UNSET or request.model not in (None, model.name):
+            await self._checked(body, start, at, send)
+            return
+        entity = request.entity if request.entity is not None else route.decoder.entity(request.row)
+        one, record = model.answer(route, request.row, None, entity_text(entity), request_id, 0, at)
+        await self._send_single(one, record, route.epoch, request_id, start, send)
+
+    async def _send_single(
+        self, one: Answer, record: Written, epoch: int, request_id: str, start: int, send: Send
+    ) -> None:
+        side, prediction = one.side, one.prediction
+        body = encode(
+            SingleAnswer(
+                self._model.name,
+                epoch,
+                request_id,
+                prediction.score,
+                decision_of(one),
+                side.version,
+                side.version_id,
+                one.arm,
+                one.assignment.sticky,
+                prediction.scores,
+            )
+        )
+        waiting = await self._app.settle(self._model, [record], start)
+        await answer_json(send, body)
+        if waiting:
+            self._app.after(self._model)
+
+    async def _checked(self, body: bytes, start: int, at: int, send: Send) -> None:
+        app, model = self._app, self._model
+        plain = native_request(body, model)
+        request_id = plain["request_id"] or app.next_id()
+        answers, written, epoch = await app.answer_rows(model, plain["rows"], plain["entities"], request_id, at)
+        if plain["single"]:
+            await self._send_single(answers[0], written[0], epoch, request_id, start, send)
+            return
+        reply = encode(BatchAnswer(model.name, epoch, request_id, [row_answer(one) for one in answers]))
+        waiting = await app.settle(model, written, start)
+        await answer_json(send, reply)
+        if waiting:
+            app.after(model)
+
+
+class _PredictNamed:
+    """``/predict`` where several models are served: the body names one."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await self._app.bodies.read(receive)
+        names = sorted(self._app.models)
+        try:
+            plain = parse_lenient(body)
+        except MalformedBody:
+            plain = None
+        name = plain.get("model") if isinstance(plain, dict) else None
+        if not isinstance(name, str) or name not in self._app.models:
+            detail = {"error": f'name one of the models in "model": {", ".join(names)}', "models": names}
+            await answer(send, 422, encode(detail), [JSON])
+            return
+
+        async def again() -> dict[str, Any]:  # noqa: RUF029  ASGI's receive is a coroutine function
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await _Predict(self._app, self._app.models[name])(scope, again, send)
+
+
+def decision_of(one: Answer) -> int | str | None:
+    """The decision as clients see it: 0/1, the class's name, or ``None``."""
+    code = one.prediction.decision
+    if code < 0:
+        return None
+    classes = one.side.sidecar.classes
+    return classes[code] if classes and one.prediction.scores is not None else code
+
+
+def row_answer(one: Answer) -> RowAnswer:
+    """One row of a batch's answer."""
+    side, prediction = one.side, one.prediction
+    return RowAnswer(
+        prediction.score,
+        decision_of(one),
+        side.version,
+        side.version_id,
+        one.arm,
+        one.assignment.sticky,
+        prediction.scores,
+    )
+
+
+def native_request(body: bytes, model: ServedModel) -> dict[str, Any]:
+    """The native body, checked by hand: its errors name what is wrong."""
+    plain = parse_lenient(body)
+    if not isinstance(plain, dict):
+        raise MalformedBody('the body must be an object with "row" or "rows"')
+    if unknown := plain.keys() - {"row", "rows", "entity", "entities", "request_id", "model"}:
+        raise MalformedBody(f'unknown key in the body: {", ".join(sorted(unknown))}; rows go under "row" or "rows"')
+    if ("row" in plain) == ("rows" in plain):
+        raise MalformedBody('the body must have either "row" or "rows"')
+    if plain.get("model") not in (None, model.name):
+        raise Refused(404, f"this path serves model {model.name}, the body asks for {plain['model']}")
+    single = "row" in plain
+    rows = [plain["row"]] if single else plain["rows"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise MalformedBody('"row" must be an object, "rows" a list of objects')
+    request_id = plain.get("request_id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise MalformedBody('"request_id" must be text')
+    return {"single": single, "rows": rows, "entities": entities_of(plain, rows, model), "request_id": request_id}
+
+
+def entities_of(plain: Mapping[str, Any], rows: list[dict[str, Any]], model: ServedModel) -> list[str | None]:
+    """Each row's entity: from the body, else from the row's entity column."""
+    given = plain.get("entities")
+    if given is not None and (not isinstance(given, list) or len(given) != len(rows)):
+        raise MalformedBody('"entities" must be a list as long as "rows"')
+    column = model.settings.entity
+    entities = []
+    for index, row in enumerate(rows):
+        entity = given[index] if given is not None else plain.get("entity")
+        if entity is None and column is not None:
+            entity = row.get(column)
+        if isinstance(entity, (dict, list)):
+            raise InputRejected(column or "entity", "wrong_type", "is no text or number", index)
+        entities.append(entity_text(entity))
+    return entities
+
+
+__all__ = ["TEXT", "App", "BatchAnswer", "RowAnswer", "SingleAnswer"]

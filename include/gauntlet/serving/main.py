@@ -1,0 +1,60 @@
+"""``gauntlet serve``: one server from its configuration and three callables, and nothing heavy imported."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from gauntlet.serving.config import ModelServing, ServerConfig
+from gauntlet.serving.supervisor import Fetch, ReadRouting, ReportEvent, Supervisor
+
+__all__ = ["ModelServing", "ServerConfig", "serve"]
+
+
+def serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, report_event: ReportEvent) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: what to serve, and where.
+        fetch: (release URI, digest) to a verified local folder. Called for releases not on local disk yet.
+        read_routing: model to its routing row. Called in a thread every ``config.poll_s``; may raise.
+        report_event: (kind, model, detail) for whoever keeps events. Called in a thread; may raise.
+
+    Raises:
+        InfrastructureError: the port, the admin socket or the state folder is taken.
+    """
+    import uvloop
+
+    if sys.platform == "win32":
+        raise SystemExit("the model server needs Unix sockets")
+    uvloop.run(_serve(config, fetch, read_routing, report_event))
+
+
+async def _serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, report_event: ReportEvent) -> None:
+    import uvicorn
+
+    from gauntlet.serving.admin import AdminApp, admin_socket
+
+    supervisor = Supervisor(config, fetch, read_routing, report_event)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            AdminApp(supervisor, config.admin_token),
+            interface="asgi3",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    stop = asyncio.Event()
+    main = asyncio.create_task(supervisor.run(stop))
+    main.add_done_callback(lambda _: setattr(server, "should_exit", True))
+    sock = admin_socket(config.admin_socket)
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        stop.set()
+        await main
+        config.admin_socket.unlink(missing_ok=True)

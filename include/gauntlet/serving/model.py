@@ -1,0 +1,457 @@
+"""One model in one worker: the loaded versions, the route in force, and how a row is answered.
+
+A challenger that fails never shows: its row is answered by the champion, counted fully against the
+challenger, and enough failures trip its breaker, which all workers see with their next request.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from gauntlet.core.encoding import category_text
+from gauntlet.core.journal import Status
+from gauntlet.core.records.rollout import Routing
+from gauntlet.core.routing import Assignment, Basis
+from gauntlet.serving.breaker import Breaker
+from gauntlet.serving.config import ModelServing, ServerConfig
+from gauntlet.serving.inputs import Deviations, InputRejected, Irregular, Vector
+from gauntlet.serving.journal import Stream
+from gauntlet.serving.lightgbm_c import ScoringError
+from gauntlet.serving.loader import LoadedVersion, golden_mismatch
+from gauntlet.serving.metrics import Latency, key
+from gauntlet.serving.route import Route, Side, side_of
+from gauntlet.serving.scorer import Prediction, Predictor
+from gauntlet.serving.shared import ControlWords, Counters
+from gauntlet.serving.snapshot import Snapshot
+
+STABLE, CANARY = "stable", "canary"
+NAN = math.nan
+SPILL = 10
+"""With ``overflow: spill`` the queue may grow to this many times its capacity."""
+Report = Callable[[str, str, dict[str, Any]], None]
+"""(kind, model, detail): something a person or the rollout should know."""
+
+
+class NotReady(Exception):
+    """There is no version to answer with. Answered with 503."""
+
+
+class ModelFailed(Exception):
+    """The champion itself could not score a row. Answered with 500."""
+
+
+class Answer(NamedTuple):
+    """One answered row."""
+
+    prediction: Prediction
+    side: Side
+    assignment: Assignment
+
+    @property
+    def arm(self) -> str:
+        """The arm the row was assigned to."""
+        return CANARY if self.assignment.canary else STABLE
+
+
+class Written(NamedTuple):
+    """A row on its way to the journal, complete but for latency and the other version's score."""
+
+    head: tuple[Any, ...]
+    decision: int
+    tail: tuple[Any, ...]
+    other: Side | None
+    typed: Any
+    raw: Mapping[str, Any] | None
+    vector: Vector | None
+
+
+class ServedModel:
+    """A model's state in this worker. Everything but the journal's thread runs on the event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        config: ServerConfig,
+        snapshot: Snapshot,
+        words: ControlWords,
+        counters: Counters,
+        stream: Stream,
+        report: Report,
+    ) -> None:
+        self.name, self.config, self.stream = name, config, stream
+        self.settings: ModelServing = config.models[name]
+        self.versions: dict[str, LoadedVersion] = {}
+        self.route: Route | None = None
+        self.reason = "no routing yet"
+        self.counters = counters
+        self._snapshot, self._words, self._report = snapshot, words, report
+        self._slot = words.slots[name]
+        self._seen = (-1, -1)
+        self._predictors: dict[str, Predictor] = {}
+        serving = self.settings.serving
+        self._breaker = Breaker(serving.breaker_errors, serving.breaker_window_s)
+        self._budget_us = serving.challenger_budget_ms * 1000
+        self._features = serving.journal.features
+        self._keep_entity = serving.journal.entity
+        self._latencies: dict[tuple[str, str], Latency] = {}
+        self._places: dict[tuple[str, str, str], int] = {}
+        self._ignored = frozenset() if self.settings.entity is None else frozenset({self.settings.entity})
+        self._shadow: deque[tuple[Written, int]] = deque()
+        self._allowance_ns = 0.0
+        self._allowed_at = time.perf_counter_ns()
+        gauges = ("routing_epoch", "canary_weight_ppm", "ready")
+        self._gauges = [counters.place(key(f"gauntlet_{gauge}", model=name)) for gauge in gauges]
+
+    # ---- versions and routing ----------------------------------------------------------------------
+
+    def add(self, version: LoadedVersion) -> None:
+        """Keep a version ready to be routed to."""
+        digest = version.served.release_digest
+        if digest in self.versions:
+            version.close()
+            return
+        self.versions[digest] = version
+        self._predictors[digest] = version.predictor()
+        self.refresh()
+
+    def keep_only(self, digests: frozenset[str]) -> None:
+        """Free every other version that the route does not use."""
+        routed = self._routed()
+        for digest in self.versions.keys() - digests - routed:
+            del self._predictors[digest]
+            self.versions.pop(digest).close()
+
+    def predictor_of(self, version: LoadedVersion) -> Predictor:
+        """The event loop's predictor of a loaded version."""
+        return self._predictors[version.served.release_digest]
+
+    def _routed(self) -> frozenset[str]:
+        if self.route is None:
+            return frozenset()
+        row = self.route.routing
+        return frozenset(side.release_digest for side in (row.stable, row.canary) if side is not None)
+
+    def current(self) -> Route:
+        """The route in force now; :class:`NotReady` says why there is none."""
+        slot, words = self._slot, self._words.words
+        if self._seen != (words[slot], words[slot + 1]):
+            self.refresh()
+        if self.route is None:
+            raise NotReady(self.reason)
+        return self.route
+
+    def refresh(self) -> None:
+        """Read the routing snapshot again and compile it, keeping the old route where the new one cannot serve."""
+        slot, words = self._slot, self._words.words
+        self._seen = (words[slot], words[slot + 1])
+        routing = self._snapshot.read(self.name)
+        if routing is None or routing.stable is None:
+            self.route, self.reason = None, f"model {self.name} has no stable version"
+            self._show()
+            return
+        stable = self.versions.get(routing.stable.release_digest)
+        if stable is None:
+            self.reason = f"stable version {routing.stable.version_id} is not loaded"
+            self._show()
+            return
+        before = self.route.mark if self.route else 0
+        self.route = Route(
+            routing,
+            side_of(stable, self._predictors, self.settings, routing.stable.version),
+            self._canary_side(routing),
+            self.settings,
+            tripped=self._seen[1],
+        )
+        if self.route.mark != before:
+            self._breaker.reset()
+        self._show()
+
+    def _canary_side(self, routing: Routing) -> Side | None:
+        canary = self.versions.get(routing.canary.release_digest) if routing.canary else None
+        if canary is None or routing.canary is None:
+            return None
+        return side_of(canary, self._predictors, self.settings, routing.canary.version)
+
+    def _show(self) -> None:
+        values, (epoch, weight, ready) = self.counters.values, self._gauges
+        values[ready] = int(self.route is not None)
+        values[epoch] = self.route.epoch if self.route else 0
+        values[weight] = self.route.weight if self.route else 0
+
+    def state(self) -> dict[str, Any]:
+        """What this worker serves now, for reports."""
+        try:
+            route: Route | None = self.current()
+            self._check_lease(route) if route else None
+        except NotReady:
+            route = None
+        return {
+            "epoch": route.epoch if route else 0,
+            "stable": route.stable.version_id if route else None,
+            "canary": route.canary.version_id if route and route.canary else None,
+            "loaded": sorted(version.version_id for version in self.versions.values()),
+            "digests": sorted(self.versions),
+            "weight_ppm": route.weight if route else 0,
+            "reason": route.reason if route else self.reason,
+        }
+
+    def check_golden(self) -> None:
+        """Score the golden rows of the versions in traffic; a canary that differs is taken out at once."""
+        route = self.route
+        if route is None:
+            return
+        for side in (route.stable, route.canary):
+            version = None if side is None else self._version_of(side)
+            if version is None or side is None:
+                continue
+            if mismatch := golden_mismatch(version, side.predictor):
+                detail = {"version_id": side.version_id, "reason": mismatch}
+                self._report("golden_mismatch", self.name, detail)
+                if side is route.canary and route.weight:
+                    self._trip(route, f"golden mismatch: {mismatch}")
+
+    def _version_of(self, side: Side) -> LoadedVersion | None:
+        found = (v for v in self.versions.values() if self._predictors[v.served.release_digest] is side.predictor)
+        return next(found, None)
+
+    # ---- answering ---------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        route: Route,
+        typed: Any,
+        raw: Mapping[str, Any] | None,
+        entity: str | None,
+        request_id: str,
+        index: int,
+        at: int,
+    ) -> tuple[Answer, Written]:
+        """Assign and score one row, typed or raw; :class:`InputRejected` when the policy refuses it."""
+        assignment = self._assign(route, entity, request_id)
+        own = route.canary if assignment.canary else route.stable
+        assert own is not None
+        status, error = Status.OK, None
+        answered, vector, model_us = own, None, NAN
+        try:
+            vector = self._encode(route, own, typed, raw)
+            began = time.perf_counter_ns()
+            prediction = own.predict(vector)
+            model_us = (time.perf_counter_ns() - began) / 1000
+            if assignment.canary and model_us > self._budget_us:
+                error = "slow"
+                self._canary_error(route, error)
+        except (ScoringError, InputRejected) as failure:
+            if not assignment.canary:
+                self._stable_failed(route, failure)
+            answered = route.stable
+            vector = self._encode(route, answered, typed, raw)
+            prediction = self._predict_stable(route, vector)
+            status, error = Status.FALLBACK, _cause(failure)
+            self._canary_error(route, error)
+        answer = Answer(prediction, answered, assignment)
+        other = None
+        if route.weight and status == Status.OK:
+            other = route.stable if assignment.canary else route.canary
+        head = (
+            request_id,
+            at,
+            index,
+            route.epoch,
+            route.rollout,
+            own.version_id,
+            CANARY if assignment.canary else STABLE,
+            self._kept_entity(entity),
+            assignment.bucket,
+            assignment.basis,
+            route.weight,
+            prediction.score,
+            other.version_id if other else None,
+        )
+        tail = (model_us, status, error, self._kept_features(answered))
+        return answer, Written(
+            head, prediction.decision, tail, other, typed, raw, vector if route.same_vector else None
+        )
+
+    def _assign(self, route: Route, entity: str | None, request_id: str) -> Assignment:
+        if route.canary is None:
+            return Assignment(False, -1, entity is not None, Basis.REQUEST if entity is None else Basis.HASH)
+        if route.weight:
+            self._check_lease(route)
+        if entity is None:
+            return route.split.assign_request(request_id, route.weight)
+        return route.split.assign(entity, route.weight)
+
+    def _check_lease(self, route: Route) -> None:
+        if route.weight and time.monotonic() >= route.lease_ends:
+            route.stop_canary("lease expired")
+            self.counters.add(key("gauntlet_lease_expired_total", model=self.name))
+            self._show()
+            self._report("lease_expired", self.name, {"rollout": route.rollout, "epoch": route.epoch})
+
+    def _encode(self, route: Route, side: Side, typed: Any, raw: Mapping[str, Any] | None) -> Vector:
+        if typed is not None:
+            try:
+                return side.encoder.strict(route.decoder.values(typed, 0 if side is route.stable else 1))
+            except (Irregular, TypeError):
+                raw = route.decoder.plain(typed)
+        assert raw is not None
+        deviations: Deviations = []
+        vector = side.encoder.checked(raw, deviations, self._ignored)
+        for name, kind in deviations:
+            self.count_deviation("gauntlet_input_deviations_total", name, kind)
+        return vector
+
+    def count_deviation(self, counter: str, name: str, kind: str) -> None:
+        """Count a deviation; a client's own column names never become labels."""
+        feature = "*" if kind == "extra" else name
+        self.counters.add(key(counter, model=self.name, feature=feature, kind=kind))
+
+    def _predict_stable(self, route: Route, vector: Vector) -> Prediction:
+        try:
+            return route.stable.predict(vector)
+        except ScoringError as failure:
+            self._stable_failed(route, failure)
+            raise AssertionError from failure
+
+    def _stable_failed(self, route: Route, failure: ScoringError | InputRejected) -> None:
+        if isinstance(failure, InputRejected):
+            raise failure
+        self._count(route.stable.version_id, STABLE, Status.ERROR)
+        raise ModelFailed(f"version {route.stable.version_id}: {failure}") from failure
+
+    def _canary_error(self, route: Route, error: str) -> None:
+        if self._breaker.error(time.monotonic()) and route.weight:
+            self._trip(route, f"repeated errors, the last: {error}")
+
+    def _trip(self, route: Route, reason: str) -> None:
+        route.stop_canary(f"breaker tripped: {reason}")
+        self._words.trip(self.name, route.mark)
+        self.counters.add(key("gauntlet_breaker_trips_total", model=self.name))
+        version_id = route.canary.version_id if route.canary else None
+        self._report(
+            "breaker_tripped", self.name, {"rollout": route.rollout, "version_id": version_id, "reason": reason}
+        )
+
+    def _kept_entity(self, entity: str | None) -> str | None:
+        if entity is None or self._keep_entity == "plain":
+            return entity
+        return blake2b(entity.encode(), digest_size=8).hexdigest() if self._keep_entity == "hash" else None
+
+    def _kept_features(self, answered: Side) -> bytes | None:
+        if self._features == "none":
+            return None
+        vector = answered.predictor.vector()
+        return vector if self._features == "vector" else blake2b(vector, digest_size=8).digest()
+
+    # ---- after the answer --------------------------------------------------------------------------
+
+    def finish(self, written: list[Written], latency_us: int) -> bool:
+        """Count answered rows and journal those that are complete; whether some wait for the other version."""
+        for row in written:
+            self._count(row.head[5], row.head[6], row.tail[1])
+            if row.other is None:
+                self._journal((*row.head, NAN, row.decision, latency_us, *row.tail))
+            elif len(self._shadow) < self.config.shadow_queue:
+                self._shadow.append((row, latency_us))
+            else:
+                self._shadow_count("dropped")
+                self._journal((*row.head, NAN, row.decision, latency_us, *row.tail))
+        if written:
+            version_id, arm = written[0].head[5], written[0].head[6]
+            latency = self._latencies.get((version_id, arm))
+            if latency is None:
+                latency = Latency(self.counters, model=self.name, version=version_id, arm=arm)
+                self._latencies[version_id, arm] = latency
+            latency.observe(latency_us)
+        return bool(self._shadow)
+
+    def score_others(self, *, all_of_them: bool = False) -> None:
+        """Score waiting rows with the version that did not answer, within this worker's share of time."""
+        self._refill()
+        while self._shadow:
+            row, latency_us = self._shadow.popleft()
+            score = NAN
+            if all_of_them or self._allowance_ns > 0:
+                began = time.perf_counter_ns()
+                score = self._other_score(row)
+                self._allowance_ns -= time.perf_counter_ns() - began
+            else:
+                self._shadow_count("dropped")
+            self._journal((*row.head, score, row.decision, latency_us, *row.tail))
+
+    def _refill(self) -> None:
+        now = time.perf_counter_ns()
+        share = self.config.shadow_share
+        self._allowance_ns = min(self._allowance_ns + (now - self._allowed_at) * share, share * 1e9)
+        self._allowed_at = now
+
+    def _other_score(self, row: Written) -> float:
+        route, other = self.route, row.other
+        assert other is not None
+        if route is None or other.version_id not in (route.stable.version_id, route.canary and route.canary.version_id):
+            return NAN  # The version left while the row waited; its memory may be gone.
+        try:
+            vector = row.vector if row.vector is not None else self._encode_quietly(route, other, row)
+            began = time.perf_counter_ns()
+            score = other.predict(vector).score
+            slow = (time.perf_counter_ns() - began) / 1000 > self._budget_us
+        except (ScoringError, InputRejected) as failure:
+            self._shadow_count("failed")
+            if row.head[6] == STABLE:
+                self._canary_error(route, _cause(failure))
+            return NAN
+        if slow and row.head[6] == STABLE:
+            self._canary_error(route, "slow")
+        self._shadow_count("scored")
+        return score
+
+    def _encode_quietly(self, route: Route, other: Side, row: Written) -> Vector:
+        raw = row.raw if row.typed is None else route.decoder.plain(row.typed)
+        assert raw is not None
+        return other.encoder.checked(raw, [], self._ignored)
+
+    def _shadow_count(self, outcome: str) -> None:
+        self.counters.add(key("gauntlet_shadow_total", model=self.name, outcome=outcome))
+
+    def _count(self, version_id: str, arm: str, status: str) -> None:
+        place = self._places.get((version_id, arm, status))
+        if place is None:
+            name = key("gauntlet_predictions_total", model=self.name, version=version_id, arm=arm, status=status)
+            place = self._places[version_id, arm, status] = self.counters.place(name)
+        self.counters.values[place] += 1
+
+    def _journal(self, row: tuple[Any, ...]) -> None:
+        stream = self.stream
+        if stream.full and (stream.policy.overflow != "spill" or len(stream.queue) >= SPILL * stream.capacity):
+            stream.lost += 1
+            self.counters.add(key("gauntlet_journal_lost_total", model=self.name))
+            return
+        stream.queue.append(row)
+
+    def close(self) -> None:
+        """Free all versions."""
+        self.score_others(all_of_them=True)
+        self.route = None
+        for version in self.versions.values():
+            version.close()
+
+
+def entity_text(entity: Any) -> str | None:
+    """How an entity key is written for the split: 7, 7.0 and "7" are the same entity."""
+    if entity is None or isinstance(entity, str):
+        return entity
+    if isinstance(entity, float) and entity.is_integer():
+        entity = int(entity)
+    return category_text(entity)
+
+
+def _cause(failure: Exception) -> str:
+    """A short fixed text for the journal: details that vary would be a column of their own."""
+    if isinstance(failure, InputRejected):
+        return f"rejected: {failure.feature} {failure.kind}"[:80]
+    return str(failure)[:80]

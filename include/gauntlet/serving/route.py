@@ -1,0 +1,87 @@
+"""One model's routing, compiled for the request path of one worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gauntlet.core.records.model import ModelSidecar
+from gauntlet.core.records.rollout import Routing
+from gauntlet.core.routing import Splitter, weight_in_force
+from gauntlet.serving.config import ModelServing
+from gauntlet.serving.inputs import Encoder, RequestDecoder, Vector
+from gauntlet.serving.loader import LoadedVersion
+from gauntlet.serving.scorer import Prediction, Predictor
+from gauntlet.serving.shared import canary_mark
+
+
+@dataclass(frozen=True)
+class Side:
+    """One version as the request path uses it."""
+
+    version: int
+    version_id: str
+    sidecar: ModelSidecar
+    encoder: Encoder
+    predictor: Predictor
+    predict: Callable[[Vector], Prediction]
+
+
+class Route:
+    """Immutable but for the weight, which only ever falls to 0. A new routing row makes a new route."""
+
+    __slots__ = (
+        "canary",
+        "decoder",
+        "epoch",
+        "lease_ends",
+        "mark",
+        "reason",
+        "rollout",
+        "routing",
+        "same_vector",
+        "split",
+        "stable",
+        "weight",
+    )
+
+    def __init__(
+        self, routing: Routing, stable: Side, canary: Side | None, settings: ModelServing, *, tripped: int
+    ) -> None:
+        """Compile a row; ``canary`` is ``None`` where there is none or it could not be loaded."""
+        serving = settings.serving
+        now = datetime.now(UTC)
+        self.routing, self.stable, self.canary = routing, stable, canary
+        self.epoch, self.rollout = routing.epoch, routing.rollout
+        self.mark = canary_mark(routing.rollout, canary.version_id) if canary else 0
+        out = self.mark != 0 and self.mark == tripped
+        weight = weight_in_force(routing, now, loaded=canary is not None, tripped=out)
+        self.weight, self.reason = weight.ppm, weight.reason
+        # Monotonic from here on: a jump of the clock neither ends a lease early nor keeps it alive.
+        left = (routing.lease_until - now).total_seconds() if routing.lease_until else 0.0
+        self.lease_ends = time.monotonic() + left
+        self.split = Splitter(routing.salt, frozenset(serving.allow), frozenset(serving.deny))
+        sides = [stable] if canary is None else [stable, canary]
+        self.same_vector = canary is not None and canary.sidecar.features == stable.sidecar.features
+        self.decoder = RequestDecoder(
+            [side.encoder for side in sides], settings.entity, ignore_extra=serving.inputs.extra == "ignore"
+        )
+
+    def stop_canary(self, reason: str) -> None:
+        """All traffic to stable from the next request on."""
+        self.weight, self.reason = 0, reason
+
+
+def side_of(version: LoadedVersion, predictors: Mapping[str, Predictor], settings: ModelServing, number: int) -> Side:
+    """A loaded version for a route."""
+    predictor = predictors[version.served.release_digest]
+    return Side(
+        version=number,
+        version_id=version.version_id,
+        sidecar=version.sidecar,
+        encoder=version.encoder(settings.serving.inputs),
+        predictor=predictor,
+        predict=predictor.predict,
+    )
