@@ -56,6 +56,9 @@ class ModelSpec(Section):
         unknown = sorted(set(self.training.monotone) - set(self.source.features.numeric))
         if unknown:
             raise ValueError(f"training.monotone: not a numeric feature: {', '.join(unknown)}")
+        threshold = self.training.threshold is not None
+        if complaints := list(self.gates.complaints(self.task, self.source, threshold=threshold)):
+            raise ValueError("; ".join(complaints))
         if complaints := training_complaints(self):
             raise ValueError("; ".join(complaints))
         return self

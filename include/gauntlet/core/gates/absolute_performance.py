@@ -1,0 +1,84 @@
+"""Is the candidate good enough by itself, the minority class included?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from gauntlet.core.gates.config import Bounds, GateConfig, MetricName
+from gauntlet.core.gates.evidence import Evidence, candidate_sample, positives_of, rows_of
+from gauntlet.core.gates.verdict import check, conclude, measurement, too_few
+from gauntlet.core.metrics import METRICS, MetricError, Sample, measure
+from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.gates import GateVerdict, Measurement
+from gauntlet.core.records.model import Task
+
+if TYPE_CHECKING:
+    from gauntlet.core.specs.source import SourceSection
+
+NAME = "absolute_performance"
+
+
+class AbsolutePerformanceConfig(GateConfig):
+    """Floors (and ceilings: a result too good to be true is one too) on the holdout."""
+
+    metrics: Mapping[MetricName, Bounds] = Field(min_length=1)
+    """Metric to its bounds. A binary model should bound one of the minority class as well: f1, recall, pr_auc."""
+    minimum_rows: int = Field(ge=1, default=1000)
+    minimum_positives: int = Field(ge=1, default=100)
+    """Binary: fewer positives (or negatives) are inconclusive."""
+
+    @property
+    def metrics_used(self) -> tuple[str, ...]:
+        """Metrics with bounds."""
+        return tuple(self.metrics)
+
+    def complaints(self, task: Task, source: SourceSection) -> Iterator[str]:
+        """Bounds on the harmless side only, and averages that can hide the minority class."""
+        yield from super().complaints(task, source)
+        for name, bounds in self.metrics.items():
+            side = "minimum" if METRICS[name].higher_is_better else "maximum"
+            if getattr(bounds, side) is None:
+                yield f"metrics.{name}: needs a {side}; without it any model is good enough"
+        if task is Task.BINARY and not any(METRICS[name].minority for name in self.metrics):
+            names = ", ".join(name for name, metric in METRICS.items() if metric.minority)
+            yield f"metrics: bound one metric of a single class too, a good average hides a bad class: {names}"
+
+
+def evaluate(evidence: Evidence, config: AbsolutePerformanceConfig) -> GateVerdict:
+    """Each metric within its bounds, on enough rows of both classes."""
+    frame, _ = rows_of(evidence)
+    positives = positives_of(evidence, frame)
+    if few := enough(len(frame), positives, config.minimum_rows, config.minimum_positives):
+        return conclude(NAME, few)
+    sample = candidate_sample(evidence, frame, evidence.spec.gates.profit)
+    found = [item for name, bounds in config.metrics.items() for item in bounded(name, bounds, sample, positives)]
+    return conclude(NAME, found)
+
+
+def enough(n: int, positives: int | None, rows: int, least: int, where: str | None = None) -> list[Measurement]:
+    """What is too few to judge; empty when there is enough."""
+    if n < rows:
+        return [too_few("rows", n, rows, where=where)]
+    if positives is None:
+        return []
+    rarer, what = (positives, "positives") if positives <= n - positives else (n - positives, "negatives")
+    return [too_few("rows", rarer, least, what, where=where)] if rarer < least else []
+
+
+def bounded(
+    name: str, bounds: Bounds, sample: Sample, positives: int | None, where: str | None = None
+) -> Iterator[Measurement]:
+    """One metric against its bounds; where it is not defined, an error."""
+    n = len(sample)
+    try:
+        value = measure(name, sample)
+    except MetricError as error:
+        yield measurement(name, Outcome.ERROR, str(error), n=n, positives=positives, where=where)
+        return
+    if bounds.minimum is not None:
+        yield check(name, value, "≥", bounds.minimum, n=n, positives=positives, where=where)
+    if bounds.maximum is not None:
+        yield check(name, value, "≤", bounds.maximum, n=n, positives=positives, where=where)

@@ -1,0 +1,91 @@
+"""May anything be deployed now?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from typing import Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import model_validator
+
+from gauntlet.core.gates.config import GateConfig
+from gauntlet.core.gates.evidence import Evidence
+from gauntlet.core.gates.verdict import conclude, fact
+from gauntlet.core.records.gates import GateVerdict, Measurement
+from gauntlet.core.specs.base import Section
+
+NAME = "freeze_window"
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Weekly(Section):
+    """Hours of some weekdays, in the schedule's time zone; ``until`` is not part of it, 00:00 is midnight after."""
+
+    days: tuple[Day, ...] = DAYS
+    since: time = time(0)
+    until: time = time(0)
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether a local time lies in the window."""
+        clock = moment.time()
+        return (
+            DAYS[moment.weekday()] in self.days
+            and self.since <= clock
+            and (self.until == time(0) or clock < self.until)
+        )
+
+
+class Dates(Section):
+    """Days on which nothing is deployed, both included."""
+
+    first: date
+    last: date
+    reason: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"last {self.last} is before first {self.first}")
+        return self
+
+
+class FreezeWindowConfig(GateConfig):
+    """When deployments are allowed, and when not. A freeze by hand holds always."""
+
+    allowed: tuple[Weekly, ...] = ()
+    """Only then; empty: at any time that is not frozen."""
+    frozen: tuple[Weekly, ...] = ()
+    dates: tuple[Dates, ...] = ()
+
+
+def evaluate(evidence: Evidence, config: FreezeWindowConfig) -> GateVerdict:
+    """The moment of judging against windows, dates and a freeze by hand."""
+    moment = evidence.judged_at.astimezone(ZoneInfo(evidence.spec.schedule.timezone))
+    return conclude(NAME, list(_checks(evidence, config, moment)))
+
+
+def _checks(evidence: Evidence, config: FreezeWindowConfig, moment: datetime) -> Iterator[Measurement]:
+    shown = f"{DAYS[moment.weekday()]} {moment:%Y-%m-%d %H:%M} {evidence.spec.schedule.timezone}"
+    why = evidence.frozen
+    yield fact("frozen_by_hand", why is None, f"{shown}: {f'1 freeze > 0: {why}' if why else '0 freezes by hand ≤ 0'}")
+    inside = sum(window.holds(moment) for window in config.frozen)
+    yield fact(
+        "frozen_hours",
+        inside == 0,
+        f"{shown}: in {inside} {'>' if inside else '≤'} 0 of {len(config.frozen)} frozen windows",
+    )
+    closed = [item for item in config.dates if item.first <= moment.date() <= item.last]
+    reason = f": {closed[0].reason}" if closed else ""
+    yield fact(
+        "frozen_dates",
+        not closed,
+        f"{shown}: in {len(closed)} {'>' if closed else '≤'} 0 of {len(config.dates)} frozen dates{reason}",
+    )
+    if config.allowed:
+        open_ = sum(window.holds(moment) for window in config.allowed)
+        sign = "≥" if open_ else "<"
+        yield fact(
+            "deployment_window", open_ > 0, f"{shown}: in {open_} {sign} 1 of {len(config.allowed)} deployment windows"
+        )
