@@ -343,7 +343,7 @@ def test_the_offender_is_refused_until_somebody_clears_it(world):
     world.champion("b")
     report = roll_back(world)
     run = world.trained("night-again", "b")
-    with pytest.raises(PromotionRefused, match="content is quarantined since .* complaints"):
+    with pytest.raises(PromotionRefused, match=r"content is quarantined since .* complaints"):
         register_challenger(world.services, run)
     clear_quarantine(world.services, MODEL, report.offender.release_digest, by="bob", reason="the feed was broken")
     assert register_challenger(world.services, run).version == 2

@@ -150,6 +150,15 @@ class RollbackReport(Record):
     last_served_at: Instant | None = None
     """When the offender last answered, by the journal; ``None`` when it did not after the decision, or is unread."""
 
+    @property
+    def sentence(self) -> str:
+        """What happened, in words."""
+        return (
+            f"{self.model}: version {self.restored.version} serves again instead of {self.offender.version}, on "
+            f"{self.servers} server processes {self.seconds:.3f} s after the decision; {self.registry}; "
+            f"version {self.offender.version} is quarantined: {self.reason}"
+        )
+
 
 class Difference(Record):
     """Two places that should agree and do not. The ledger is right; the other side is repaired."""
@@ -196,3 +205,24 @@ class QuarantineCleared(Record):
     by: str
     reason: str
     at: Instant
+
+
+class Reign(Record):
+    """From when until when a version answered, and with which share of traffic; ``until`` is ``None``: still."""
+
+    since: Instant
+    until: Instant | None
+    role: str
+    version: int
+    version_id: str
+    weight_ppm: int
+    reason: str
+    actor: str
+
+
+class TraceStep(Record):
+    """One thing on the way from a prediction to the data behind it, and on to what became of it."""
+
+    kind: str
+    subject: str
+    text: str
