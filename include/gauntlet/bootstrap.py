@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from gauntlet.core.errors import SpecError
 from gauntlet.core.ports import Services
 from gauntlet.core.registry import lookup
 from gauntlet.core.spec import ModelSpec, load_spec
 from gauntlet.settings import Settings, settings
+
+MIRROR = "model_deployments.jsonl"
 
 
 class SystemClock:
@@ -47,3 +54,103 @@ class SpecFolder:
 def services() -> Services:
     """The services of this process, from its environment."""
     return build(settings())
+
+
+def resolve_connections_with(resolver: Callable[[str], str]) -> None:
+    """How ``airflow://<id>`` becomes an SQLAlchemy URL. Called by who knows Airflow; this file does not."""
+    _resolvers[:] = [resolver]
+
+
+_resolvers: list[Callable[[str], str]] = []
+
+
+def _connection_url(connection_id: str) -> str:
+    if not _resolvers:
+        raise SpecError(
+            f"airflow://{connection_id}: connections are known inside Airflow only; "
+            "outside of it write an SQLAlchemy URL into source.uri, e.g. from ${WAREHOUSE_URL}"
+        )
+    return _resolvers[0](connection_id)
+
+
+def build(current: Settings) -> Services:
+    """The services of an installation. Adapters connect when they are first used."""
+    from gauntlet.adapters.blobs import open_blobs
+    from gauntlet.adapters.contract_gx import GreatExpectationsContract
+    from gauntlet.adapters.journal import JournalFiles
+    from gauntlet.adapters.registry_mlflow import MlflowRegistry
+    from gauntlet.adapters.scorer_lightgbm import LightGBMScorers
+    from gauntlet.adapters.server_http import HttpServer
+    from gauntlet.adapters.sources import Reading, all_sources
+    from gauntlet.adapters.store_sql import open_store
+    from gauntlet.adapters.trainer_lightgbm import LightGBMTrainer
+
+    home = current.home.absolute()
+    scratch = home / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    clock = SystemClock()
+    store = open_store(current.database, clock=clock, mirror=home / MIRROR)
+    return Services(
+        clock=clock,
+        specs=SpecFolder(current.models),
+        records=store.records,
+        audit=store.audit,
+        routing=store.routing,
+        ledger=store.ledger,
+        blobs=open_blobs(current.blobs, home / "cache"),
+        sources=all_sources(Reading(scratch, connection_url=_connection_url)),
+        contract=GreatExpectationsContract(),
+        trainer=LightGBMTrainer(),
+        scorers=LightGBMScorers(),
+        registry=MlflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
+        server=HttpServer(current.admin, admin_token(current)),
+        journal=JournalFiles(current.journal),
+        notifiers=(),
+        scratch=scratch,
+    )
+
+
+def admin_token(current: Settings) -> str:
+    """The token of the server's admin socket: the one that is set, else one made once and kept in ``home``."""
+    if current.server_token is not None:
+        return current.server_token.get_secret_value()
+    path = current.home.absolute() / "server" / "admin.token"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written whole, then named: two processes that start together agree on one token.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as made:
+            made.write(secrets.token_urlsafe(32))
+            made.flush()
+            with suppress(FileExistsError):
+                os.link(made.name, path)
+    return path.read_text()
+
+
+def serve(host: str, port: int, workers: int | None) -> None:
+    """Run the model server for every spec of this installation until it is told to stop."""
+    from gauntlet.adapters.blobs import open_blobs
+    from gauntlet.adapters.store_sql import open_store
+    from gauntlet.serving.main import ModelServing, ServerConfig
+    from gauntlet.serving.main import serve as run
+
+    current = settings()
+    home = current.home.absolute()
+    store = open_store(current.database, clock=SystemClock(), mirror=home / MIRROR)
+    blobs = open_blobs(current.blobs, home / "cache")
+    folder = SpecFolder(current.models)
+    specs = [folder.get(name) for name in folder.names()]
+    config = ServerConfig(
+        models={spec.model: ModelServing(spec.source.columns.entity, spec.serving) for spec in specs},
+        state=home / "server",
+        journal=current.journal,
+        admin_socket=Path(current.admin.removeprefix("unix:")),
+        admin_token=admin_token(current),
+        host=host,
+        port=port,
+        workers=workers or current.server_workers,
+    )
+
+    def report_event(kind: str, model: str, detail: Mapping[str, Any]) -> None:
+        store.audit.append("server", kind, model, str(detail.get("version_id", model)), detail)
+
+    run(config, blobs.fetch_folder, store.routing.read, report_event)

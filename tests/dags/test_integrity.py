@@ -93,11 +93,30 @@ def test_the_canary_has_one_task_per_step_and_a_teardown(dags, model: str) -> No
 @pytest.mark.parametrize("model", SPECS)
 def test_the_nightly_has_all_three_ways_in(dags, model: str) -> None:
     dag = dags[f"{model}__retrain"]
-    assert dag.timetable.timetable._expression == SPECS[model].schedule.nightly
-    assert str(dag.timetable.timetable._timezone) == SPECS[model].schedule.timezone
     assert {asset.name for _, asset in dag.timetable.asset_condition.iter_assets()} == {f"{model}__retrain_wanted"}
-    assert set(dag.params) >= {"reason", "as_of", "force_retrain"}
     assert dags[f"{model}__drift_check"].get_task("announce").outlets[0].name == f"{model}__retrain_wanted"
+    form = dag.params
+    assert form.get_param("reason").schema["type"] == "string"
+    assert form.get_param("as_of").schema["format"] == "date-time"
+    assert form.get_param("force_retrain").schema["type"] == "boolean"
+    assert not dag.catchup
+    assert dag.max_active_runs == 1
+
+
+def test_the_nightly_comes_once_a_day_at_its_own_time_zone(dags) -> None:
+    """02:00 in Berlin is 01:00 UTC in winter and 00:00 in summer; the night without a 02:00 is not left out."""
+    import pendulum
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = coerce_to_core_timetable(dags["credit_default__retrain"].timetable)
+    since = TimeRestriction(pendulum.datetime(2026, 3, 28), None, True)
+    due, last = [], None
+    for _ in range(4):
+        info = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=since)
+        last = info.data_interval
+        due.append(info.run_after.in_timezone("UTC").format("MM-DD HH:mm"))
+    assert due == ["03-28 01:00", "03-29 01:00", "03-30 00:00", "03-31 00:00"]
 
 
 def test_a_broken_spec_says_so_and_harms_no_other(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from gauntlet.core.specs.drift import DriftSection
 from gauntlet.core.specs.gates import GatesSection
 from gauntlet.core.specs.rollout import RolloutSection
 from gauntlet.core.specs.schedule import Owner, ScheduleSection
+from gauntlet.core.specs.serving import ServingSection
 from gauntlet.core.specs.source import SourceSection, SplitSection
 from gauntlet.core.specs.training import TrainingSection, training_complaints
 
@@ -41,6 +42,7 @@ class ModelSpec(Section):
     drift: DriftSection
     gates: GatesSection
     rollout: RolloutSection
+    serving: ServingSection = ServingSection()
 
     @property
     def digest(self) -> str:

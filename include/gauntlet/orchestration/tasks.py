@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param, get_current_context, task
 
-from gauntlet import pipeline
+from gauntlet import bootstrap, pipeline
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ RUN_PARAMS = {
     ),
 }
 """The typed form of "Trigger DAG"."""
+
+
+def _connection_url(connection_id: str) -> str:
+    from gauntlet.orchestration.connections import connection_url
+
+    return connection_url(connection_id)
+
+
+bootstrap.resolve_connections_with(_connection_url)
 
 
 @task
