@@ -78,7 +78,7 @@ def build(current: Settings) -> Services:
     from gauntlet.adapters.blobs import open_blobs
     from gauntlet.adapters.contract_gx import GreatExpectationsContract
     from gauntlet.adapters.journal import JournalFiles
-    from gauntlet.adapters.registry_mlflow import MlflowRegistry
+    from gauntlet.adapters.registry_mlflow import MLflowRegistry
     from gauntlet.adapters.scorer_lightgbm import LightGBMScorers
     from gauntlet.adapters.server_http import HttpServer
     from gauntlet.adapters.sources import Reading, all_sources
@@ -102,7 +102,7 @@ def build(current: Settings) -> Services:
         contract=GreatExpectationsContract(),
         trainer=LightGBMTrainer(),
         scorers=LightGBMScorers(),
-        registry=MlflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
+        registry=MLflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
         server=HttpServer(current.admin, admin_token(current)),
         journal=JournalFiles(current.journal),
         notifiers=(),

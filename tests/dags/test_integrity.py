@@ -92,8 +92,10 @@ def test_the_canary_has_one_task_per_step_and_a_teardown(dags, model: str) -> No
 
 @pytest.mark.parametrize("model", SPECS)
 def test_the_nightly_has_all_three_ways_in(dags, model: str) -> None:
+    from airflow.serialization.encoders import encode_timetable
+
     dag = dags[f"{model}__retrain"]
-    assert {asset.name for _, asset in dag.timetable.asset_condition.iter_assets()} == {f"{model}__retrain_wanted"}
+    assert f"{model}__retrain_wanted" in str(encode_timetable(dag.timetable))
     assert dags[f"{model}__drift_check"].get_task("announce").outlets[0].name == f"{model}__retrain_wanted"
     form = dag.params
     assert form.get_param("reason").schema["type"] == "string"
