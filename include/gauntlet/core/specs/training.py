@@ -237,8 +237,9 @@ class TrainingSection(Section):
     calibration: Literal["none", "isotonic", "sigmoid"] = "none"
     threshold: Literal["profit", "f1"] | float | None = None
     """Binary: the decision threshold: a number, or chosen on the calibration (else validation) part."""
-    profit: ProfitSection = ProfitSection(gain="profit_if_repaid", loss="loss_if_defaulted")
-    """What ``threshold: profit`` maximises. Columns it reads are ``source.columns.extra``."""
+    profit: ProfitSection | None = None
+    """What ``threshold: profit`` maximises; without it what ``gates.versus_champion.profit`` says, or the
+    columns ``profit_if_repaid`` and ``loss_if_defaulted`` of a loan. Columns are ``source.columns.extra``."""
     class_weight: Literal["none", "balanced"] = "none"
     """``balanced``: classes weigh the same in training and early stopping. It distorts probabilities: calibrate."""
     monotone: dict[str, Literal[-1, 1]] = {}
@@ -292,10 +293,18 @@ class TrainingSection(Section):
         return str(self.params.get("metric", OBJECTIVE_METRIC[self.objective(task)]))
 
 
+LOAN_PROFIT = ProfitSection(gain="profit_if_repaid", loss="loss_if_defaulted")
+
+
+def profit_of(spec: ModelSpec) -> ProfitSection:
+    """What a decision of this model is worth."""
+    return spec.training.profit or spec.gates.profit or LOAN_PROFIT
+
+
 def training_complaints(spec: ModelSpec) -> list[str]:
     """Contradictions between the training section and the rest of a spec, each with its key."""
     training, task, columns = spec.training, str(spec.task), spec.source.columns
-    profit = training.profit.reads
+    profit = profit_of(spec).reads
     binary = task == "binary"
     search = training.search.space if training.search else {}
     categorical = sorted(set(training.monotone) & set(spec.source.features.categorical))

@@ -1,0 +1,424 @@
+"""The model registry in MLflow: runs, versions, aliases, found again by our own keys.
+
+MLflow's calls are single transactions, nothing spans two, and registering twice makes two versions. So
+everything here carries a key tag that is looked up first, files are uploaded before the row that
+points at them, and a version counts only once its ``gauntlet.complete`` tag, written last, is there.
+
+A model is logged with MLflow's ``lightgbm`` flavour and the whole release beside it, but deliberately
+without the ``python_function`` flavour: that one would score without our category codes and
+calibration, and its loader runs whatever code the metadata file names.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from gauntlet.core.errors import GauntletError, InfrastructureError
+from gauntlet.core.records.data import DatasetRef
+from gauntlet.core.records.model import FeatureKind, ModelSidecar, RegisteredVersion, ReleaseRef
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+RUN_KEY = "gauntlet.run"
+RELEASE = "gauntlet.release"
+RELEASE_URI = "gauntlet.release_uri"
+VERSION_ID = "gauntlet.version_id"
+TREE_DIGEST = "gauntlet.tree_digest"
+SIZE = "gauntlet.size_bytes"
+COMPLETE = "gauntlet.complete"
+MODEL_NAME = "release"
+MAX_VALUE = 5_000
+DIGEST_LENGTH = 36
+PAGE = 200
+TRIES = 2
+
+
+class MLflowRegistry:
+    """Implements :class:`~gauntlet.core.ports.Registry`."""
+
+    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
+        """``timeout_s`` is what one request may take; it is tried twice before an error names the URL."""
+        self._url = url
+        self._timeout_s = timeout_s
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        # MLflow reads these at every request; its own defaults wait four minutes for a server that is down.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(self._timeout_s))))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(TRIES - 1))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        from mlflow import MlflowClient
+
+        with self._reached("connecting"):
+            return MlflowClient(tracking_uri=self._url, registry_uri=self._url)
+
+    # ---- runs --------------------------------------------------------------------------------------
+
+    def open_run(self, model: str, run_key: str, tags: Mapping[str, str]) -> str:
+        """The run with this key, made if it does not exist; tags are set either way."""
+        experiment = self._experiment(model)
+        with self._reached(f"opening run {run_key}"):
+            found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = {_quoted(run_key)}", max_results=1)
+            if found:
+                run_id = str(found[0].info.run_id)
+                self._set_tags(run_id, tags)
+                return run_id
+            name = run_key.partition("/")[2] or run_key
+            run = self._client.create_run(experiment, run_name=name, tags={**tags, RUN_KEY: run_key})
+            return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, Path] | None = None,
+    ) -> None:
+        """Add to a run. Logging the same again changes nothing that can be seen."""
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        with self._reached(f"logging to run {run_id}"):
+            self._client.log_batch(
+                run_id,
+                metrics=[Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
+                params=[Param(name, str(value)[:MAX_VALUE]) for name, value in (params or {}).items()],
+                tags=_tags(tags or {}),
+            )
+            for folder, path in (artifacts or {}).items():
+                put = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+                put(run_id, str(path), folder or None)
+
+    def log_dataset(self, run_id: str, dataset: DatasetRef, context: str) -> None:
+        """Attach a snapshot to a run: digest, window, query."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        described = Dataset(
+            name=Path(dataset.uri).parent.name,
+            digest=dataset.sha256[:DIGEST_LENGTH],
+            source_type="gauntlet_snapshot",
+            source=_json({"uri": dataset.uri, "sha256": dataset.sha256, "query": dataset.query}),
+            profile=_json({"num_rows": dataset.rows, "size_bytes": dataset.size_bytes, **_window(dataset)}),
+        )
+        entry = DatasetInput(described, [InputTag("mlflow.data.context", context)])
+        with self._reached(f"logging the data set of run {run_id}"):
+            self._client.log_inputs(run_id, [entry])
+
+    def finish_run(self, run_id: str, *, failed: bool) -> None:
+        """Close a run."""
+        with self._reached(f"closing run {run_id}"):
+            self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+
+    # ---- versions ----------------------------------------------------------------------------------
+
+    def register(
+        self, model: str, run_id: str, release: ReleaseRef, folder: Path, tags: Mapping[str, str]
+    ) -> RegisteredVersion:
+        """The version of this release, made if it does not exist; an unfinished one is finished."""
+        with self._reached(f"registering {release.version_id} of {model}"):
+            self._registered_model(model)
+            known = self._version_of(model, release)
+            row = known or self._new_version(model, run_id, release, folder, tags)
+            if row.tags.get(COMPLETE) != "true":
+                self._tag(model, row.version, {**tags, **_release_tags(release)})
+                self._tag(model, row.version, {COMPLETE: "true"})
+        return RegisteredVersion(
+            model=model,
+            version=int(row.version),
+            version_id=release.version_id,
+            release=release,
+            mlflow_run_id=str(row.run_id or run_id),
+        )
+
+    def versions(self, model: str) -> Sequence[RegisteredVersion]:
+        """All complete versions, oldest first."""
+        with self._reached(f"listing versions of {model}"):
+            rows = [
+                row for row in self._search_versions(f"name = {_quoted(model)}") if row.tags.get(COMPLETE) == "true"
+            ]
+        return sorted((_registered(row) for row in rows), key=lambda version: version.version)
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Alias to version; empty for a model that is not registered."""
+        with self._reached(f"reading aliases of {model}"):
+            try:
+                found = self._client.get_registered_model(model).aliases
+            except Exception as error:
+                if _is_absent(error):
+                    return {}
+                raise
+        return {str(alias): int(version) for alias, version in found.items()}
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+        with self._reached(f"setting alias {alias} of {model}"):
+            try:
+                self._client.set_registered_model_alias(model, alias, str(version))
+            except Exception as error:
+                if _is_absent(error) or _is_transport(error):
+                    raise
+                # Two first settings of one alias at once: the loser's insert fails, its update does not.
+                self._client.set_registered_model_alias(model, alias, str(version))
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove an alias; nothing happens when it is not there."""
+        with self._reached(f"deleting alias {alias} of {model}"):
+            try:
+                self._client.delete_registered_model_alias(model, alias)
+            except Exception as error:
+                if not _is_absent(error):
+                    raise
+
+    def tag_version(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Add tags to a version."""
+        with self._reached(f"tagging version {version} of {model}"):
+            self._tag(model, str(version), tags)
+
+    # ---- within ------------------------------------------------------------------------------------
+
+    def _experiment(self, model: str) -> str:
+        with self._reached(f"opening experiment {model}"):
+            found = self._client.get_experiment_by_name(model)
+            if found is None:
+                try:
+                    return str(self._client.create_experiment(model))
+                except Exception as error:
+                    found = self._client.get_experiment_by_name(model)
+                    if found is None:
+                        raise error from None
+        if found.lifecycle_stage == "deleted":
+            raise GauntletError(f"experiment {model!r} is deleted in MLflow at {self._shown}: restore it there")
+        return str(found.experiment_id)
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        if tags:
+            self._client.log_batch(run_id, tags=_tags(tags))
+
+    def _registered_model(self, model: str) -> None:
+        try:
+            self._client.get_registered_model(model)
+        except Exception as error:
+            if not _is_absent(error):
+                raise
+            try:
+                self._client.create_registered_model(model)
+            except Exception:
+                self._client.get_registered_model(model)
+
+    def _version_of(self, model: str, release: ReleaseRef) -> ModelVersion | None:
+        filter_string = f"name = {_quoted(model)} AND tags.`{RELEASE}` = {_quoted(release.digest)}"
+        rows = sorted(self._search_versions(filter_string), key=lambda row: int(row.version))
+        return rows[0] if rows else None
+
+    def _search_versions(self, filter_string: str) -> Iterator[ModelVersion]:
+        token = None
+        while True:
+            page = self._client.search_model_versions(filter_string, max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _new_version(
+        self, model: str, run_id: str, release: ReleaseRef, folder: Path, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        logged = self._logged_model(run_id, release, folder)
+        return self._client.create_model_version(
+            model,
+            source=logged.artifact_location,
+            run_id=run_id,
+            tags={**tags, **_release_tags(release)},
+            description=f"Release `{release.digest[:12]}` at {release.uri}",
+            await_creation_for=0,
+            model_id=logged.model_id,
+        )
+
+    def _logged_model(self, run_id: str, release: ReleaseRef, folder: Path) -> LoggedModel:
+        """MLflow's model object with the release's files; one that a killed try left is finished."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        experiment = str(self._client.get_run(run_id).info.experiment_id)
+        found = self._client.search_logged_models([experiment], f"tags.`{RELEASE}` = {_quoted(release.digest)}")
+        ready = [entry for entry in found if entry.status == LoggedModelStatus.READY]
+        if ready:
+            return ready[0]
+        logged = (
+            found[0]
+            if found
+            else self._client.create_logged_model(
+                experiment, MODEL_NAME, run_id, tags=_release_tags(release), model_type="lightgbm"
+            )
+        )
+        with TemporaryDirectory(prefix="gauntlet-mlflow-") as work:
+            write_mlflow_model(folder, Path(work), run_id=run_id, model_id=logged.model_id)
+            self._client.log_model_artifacts(logged.model_id, work)
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+        return self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+    def _tag(self, model: str, version: str | int, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_model_version_tag(model, str(version), key, str(value)[:MAX_VALUE])
+
+    @property
+    def _shown(self) -> str:
+        """The URL without a password."""
+        head, at, tail = self._url.rpartition("@")
+        return f"{head.partition('://')[0]}://...@{tail}" if at and "://" in head else self._url
+
+    @contextmanager
+    def _reached(self, doing: str) -> Generator[None]:
+        """Turn whatever MLflow raises into an error that names what was tried, and where."""
+        started = time.monotonic()
+        try:
+            yield
+        except GauntletError:
+            raise
+        except Exception as error:
+            if not _is_mlflow(error) and not _is_transport(error):
+                raise
+            took = time.monotonic() - started
+            text = str(error).split("\n", maxsplit=1)[0][:400]
+            raise InfrastructureError(
+                f"MLflow at {self._shown}: {doing}: {text} (after {took:.1f} s); is it running and reachable?"
+            ) from error
+
+
+# ---- what is written -------------------------------------------------------------------------------
+
+
+def write_mlflow_model(folder: Path, to: Path, *, run_id: str, model_id: str | None) -> None:
+    """A release folder as an MLflow model directory: its files, ``MLmodel``, ``requirements.txt``."""
+    import shutil
+    from importlib.metadata import version
+
+    from mlflow.models.model import Model
+
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    sidecar = ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
+    requirements = [f"lightgbm=={version('lightgbm')}", f"numpy=={version('numpy')}"]
+    described = Model(
+        artifact_path=MODEL_NAME,
+        run_id=run_id,
+        signature=signature_of(sidecar),
+        metadata={"version_id": sidecar.version_id, "tree_digest": sidecar.tree_digest},
+        model_id=model_id,
+    )
+    described.add_flavor(
+        "lightgbm",
+        lgb_version=version("lightgbm"),
+        data="model.txt",
+        model_class="lightgbm.basic.Booster",
+        code=None,
+    )
+    described.model_size_bytes = sum(path.stat().st_size for path in folder.iterdir())
+    described.save(str(to / "MLmodel"))
+    (to / "requirements.txt").write_text("\n".join(requirements) + "\n")
+
+
+def signature_of(sidecar: ModelSidecar) -> ModelSignature:
+    """The raw inputs as training saw them, required unless training saw nulls, and the final score."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    types = {
+        FeatureKind.NUMERIC: DataType.double,
+        FeatureKind.BOOLEAN: DataType.boolean,
+        FeatureKind.CATEGORICAL: DataType.string,
+    }
+    inputs: list[Any] = [ColSpec(types[f.kind], f.name, required=not f.nullable) for f in sidecar.features]
+    names = [f"score_{name}" for name in sidecar.classes] if sidecar.classes else ["score"]
+    outputs: list[Any] = [ColSpec(DataType.double, name) for name in names]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _release_tags(release: ReleaseRef) -> dict[str, str]:
+    return {
+        RELEASE: release.digest,
+        RELEASE_URI: release.uri,
+        VERSION_ID: release.version_id,
+        TREE_DIGEST: release.tree_digest,
+        SIZE: str(release.size_bytes),
+    }
+
+
+def _registered(row: ModelVersion) -> RegisteredVersion:
+    tags = row.tags
+    release = ReleaseRef(
+        uri=tags[RELEASE_URI],
+        digest=tags[RELEASE],
+        version_id=tags[VERSION_ID],
+        tree_digest=tags[TREE_DIGEST],
+        size_bytes=int(tags[SIZE]),
+    )
+    return RegisteredVersion(
+        model=row.name,
+        version=int(row.version),
+        version_id=release.version_id,
+        release=release,
+        mlflow_run_id=str(row.run_id or ""),
+    )
+
+
+def _tags(tags: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(key, str(value)[:MAX_VALUE]) for key, value in tags.items()]
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, sort_keys=True)[:60_000]
+
+
+def _window(dataset: DatasetRef) -> dict[str, str]:
+    times = {
+        "as_of": dataset.as_of,
+        "window_start": dataset.window_start,
+        "window_end": dataset.window_end,
+        "first_event": dataset.first_event,
+        "last_event": dataset.last_event,
+    }
+    return {name: value.isoformat() for name, value in times.items() if value is not None}
+
+
+def _quoted(text: str) -> str:
+    """A string in MLflow's filter language, which has no escape: the other quote is used."""
+    if "'" in text and '"' in text:
+        raise GauntletError(f"{text!r} holds both kinds of quotes; MLflow cannot look it up")
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+# ---- what went wrong -------------------------------------------------------------------------------
+
+
+def _is_mlflow(error: Exception) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException)
+
+
+def _is_transport(error: Exception) -> bool:
+    import requests
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, (OSError, requests.RequestException, SQLAlchemyError))
+
+
+def _is_absent(error: Exception) -> bool:
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
