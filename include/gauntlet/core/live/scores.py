@@ -178,7 +178,7 @@ def _below(values: Floats, edges: Floats, width: float) -> Floats:
 
 
 def noncentral_chi2_quantile(level: float, freedom: int, noncentrality: float) -> float:
-    """Quantile of the non-central chi-squared distribution, within about one percent in the upper tail.
+    """Quantile of the non-central chi-squared distribution, in the upper tail within 4 %, and never below it by 1 %.
 
     Source: Sankaran, "Approximations to the non-central chi-square distribution", Biometrika 50 (1963), third form.
     """
