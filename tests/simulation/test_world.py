@@ -160,7 +160,7 @@ def test_nothing_from_the_future_is_shown(nights: dict[int, pd.DataFrame]) -> No
         assert (frame["defaulted"].notna() == frame["label_known_at"].notna()).all()
 
 
-def test_labels_of_a_day_arrive_together_a_week_later(nights: dict[int, pd.DataFrame]) -> None:
+def test_labels_of_a_day_arrive_together_days_later(nights: dict[int, pd.DataFrame]) -> None:
     unlabelled = nights[1][nights[1]["defaulted"].isna()]
     assert unlabelled["applied_at"].min() >= pd.Timestamp(night(1).date(), tz="UTC") - timedelta(days=3)
     labelled = nights[1][nights[1]["defaulted"].notna()]

@@ -66,8 +66,13 @@ class Layout:
 
     @property
     def settings(self) -> Settings:
-        """The settings with which every part of this stack runs."""
+        """The settings with which every part of this stack runs, whatever the caller's environment says."""
         return Settings(
+            environment="dev",
+            database_url=None,
+            blobs_url=None,
+            server_token=None,
+            server_workers=1,
             home=self.home / "gauntlet",
             models=self.models,
             mlflow_url=self.url("mlflow"),

@@ -18,6 +18,8 @@ from gauntlet.demo.facts import contract_words
 from gauntlet.demo.nights import NIGHTS, Evidence
 
 T = TypeVar("T")
+PLAIN_WIDTH = 160
+"""Of tables in a file or a pipe, which have no width of their own."""
 HEADING = ("night", "trigger decision", "gates", "version", "rollout", "champion", "seconds")
 
 
@@ -70,6 +72,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, PLAIN_WIDTH)
         self._rows: dict[int, NightRow] = {}
         self._failed: set[int] = set()
         self._current: tuple[int, str] | None = None

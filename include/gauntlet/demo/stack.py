@@ -56,6 +56,8 @@ class Stack:
 
     def check(self) -> None:
         """Raise :class:`InfrastructureError`, with the end of its log, when a process has ended by itself."""
+        if not (self.home / STATE).exists():
+            raise InfrastructureError(f"{self.home}: the stack was stopped from outside (gauntlet down)")
         for child in self.children.values():
             if not processes.alive(child):
                 raise InfrastructureError(_died(child))

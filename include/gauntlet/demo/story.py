@@ -70,8 +70,9 @@ class Story:
         try:
             seen = self._happen(night, row)
         except GauntletError as error:
+            row.seconds = time.monotonic() - began
             self.screen.night_over(row, failed=True)
-            raise StoryFailed(f"night {night.number} ({night.title}): {error}") from error
+            raise StoryFailed(f"night {night.number} ({night.title}): {self._cause(error)}") from error
         row.fill(seen)
         row.seconds = time.monotonic() - began
         broken = [claim for claim in night.check(seen) if not claim.holds]
@@ -147,6 +148,14 @@ class Story:
 
     def _dag(self, kind: str) -> str:
         return f"{self.model}__{kind}"
+
+    def _cause(self, error: GauntletError) -> GauntletError:
+        """A process that has ended explains why nobody answered."""
+        try:
+            self.check_stack()
+        except GauntletError as ended:
+            return ended
+        return error
 
     def _complaint(self, night: Night, seen: Evidence, broken: list[Claim]) -> str:
         lines = [f"night {night.number} ({night.title}) did not end as it should: {night.expectation}"]
