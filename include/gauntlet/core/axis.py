@@ -121,18 +121,42 @@ class Axis:
         table[self.atom_cells] = self.atoms
         return table
 
-    def count(self, values: Floats) -> tuple[Ints, Ints]:
-        """Values per cell, and values equal to each atom."""
-        fine, equal = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64)
+    def count(self, values: Floats) -> tuple[Ints, Ints, Ints]:
+        """Values per cell, values equal to each atom, and values in an atom's cell that are less than it."""
+        fine, equal, under = (np.zeros(CELLS, np.int64) for _ in range(3))
         for start in range(0, len(values), CHUNK):
             chunk = values[start : start + CHUNK]
             cells = self.cells(chunk)
             found = np.bincount(cells, minlength=CELLS)
             fine += found
             if len(self.atoms):
-                same = self._value_of_cell[cells] == chunk
-                equal += found if same.all() else np.bincount(cells[same], minlength=CELLS)
-        return fine, equal[self.atom_cells]
+                atoms = self._value_of_cell[cells]
+                same = atoms == chunk
+                if same.all():
+                    equal += found
+                else:
+                    equal += np.bincount(cells[same], minlength=CELLS)
+                    under += np.bincount(cells[chunk < atoms], minlength=CELLS)
+        return fine, equal[self.atom_cells], under[self.atom_cells]
+
+    @cached_property
+    def piece_bins(self) -> Ints:
+        """The bin of every piece: a bin is one piece, or three where it has an atom: below it, the atom, above it."""
+        times = np.ones(self.bins, np.int64)
+        times[self.atom_bins] = 3
+        return np.repeat(np.arange(self.bins), times)
+
+    @cached_property
+    def atom_pieces(self) -> Ints:
+        """The piece of every atom."""
+        return self.atom_bins + 2 * np.arange(len(self.atoms)) + 1
+
+    def piece_ends(self, lowest: float, highest: float) -> Floats:
+        """Where pieces begin and end in a range of values, up to rounding; shape ``(pieces + 1,)``."""
+        starts = np.concatenate(([lowest], self.bounds))[self.piece_bins]
+        starts[self.atom_pieces] = self.atoms
+        starts[self.atom_pieces + 1] = self.atoms
+        return np.maximum.accumulate(np.clip(np.append(starts, highest), lowest, highest))
 
     def by_bin(self, fine: Ints) -> Ints:
         """Counts per cell as counts per bin."""
@@ -247,6 +271,6 @@ def _grouped(axis: Axis, ordered: Floats) -> Axis:
 
 def _fullest(axis: Axis, ordered: Floats) -> int:
     """Rows in the fullest inner cell, not counting those equal to its atom."""
-    fine, equal = axis.count(ordered)
+    fine, equal, _ = axis.count(ordered)
     fine[axis.atom_cells] -= equal
     return int(fine.max())

@@ -37,6 +37,8 @@ class Moments:
             return self if self.n else other
         n = self.n + other.n
         delta = other.mean - self.mean
+        if not math.isfinite(delta):
+            return Moments(n, math.nan, math.nan)
         mean = self.mean + delta * (other.n / n)
         return Moments(n, mean, self.m2 + other.m2 + delta * delta * (self.n * other.n / n))
 
@@ -47,12 +49,13 @@ class Moments:
 
     @staticmethod
     def of(values: Floats) -> Moments:
-        """The moments of finite values."""
+        """The moments of finite values; infinite or NaN themselves where the squares overflow."""
         if not len(values):
             return Moments()
-        mean = float(values.mean())
-        apart = values - mean
-        return Moments(len(values), mean, float(apart @ apart))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(values.mean())
+            apart = values - mean
+            return Moments(len(values), mean, float(apart @ apart))
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Numbers:
     """Rows per bin, infinities included; shape ``(axis.bins,)``."""
     equal: NDArray[np.int64]
     """Rows equal to each atom; shape ``(len(axis.atoms),)``."""
+    under: NDArray[np.int64]
+    """Rows in each atom's bin that are less than it."""
     span: tuple[float, float] = (-math.inf, math.inf)
     """The range against which ``outside`` is counted: the reference's."""
     outside: int = 0
@@ -80,8 +85,8 @@ class Numbers:
     @staticmethod
     def blank(axis: Axis, dtype: str, span: tuple[float, float] = (-math.inf, math.inf)) -> Numbers:
         """Nothing counted yet."""
-        none = np.zeros(axis.bins, np.int64), np.zeros(len(axis.atoms), np.int64)
-        return Numbers(axis, dtype, 0, 0, 0, Moments(), math.inf, -math.inf, *none, span)
+        bins, equal, under = (np.zeros(size, np.int64) for size in (axis.bins, len(axis.atoms), len(axis.atoms)))
+        return Numbers(axis, dtype, 0, 0, 0, Moments(), math.inf, -math.inf, bins, equal, under, span)
 
     def counted(self, values: Floats, missing: int = 0) -> Numbers:
         """With further values; ``NaN`` and ``missing`` more rows count as missing."""
@@ -91,8 +96,8 @@ class Numbers:
         if not math.isfinite(moments.mean) or not math.isfinite(moments.m2):
             values = values[~np.isnan(values)]
             finite = values[np.isfinite(values)]
-            infinite, moments = len(values) - len(finite), _safe_moments(finite)
-        fine, equal = self.axis.count(values)
+            infinite, moments = len(values) - len(finite), Moments.of(finite)
+        fine, equal, under = self.axis.count(values)
         lowest, highest = float(values.min(initial=math.inf)), float(values.max(initial=-math.inf))
         outside = 0
         if lowest < self.span[0] or highest > self.span[1]:
@@ -108,6 +113,7 @@ class Numbers:
             outside=self.outside + outside,
             counts=self.counts + self.axis.by_bin(fine),
             equal=self.equal + equal,
+            under=self.under + under,
         )
 
     def __add__(self, other: Numbers) -> Numbers:
@@ -124,6 +130,7 @@ class Numbers:
             outside=self.outside + other.outside,
             counts=self.counts + other.counts,
             equal=self.equal + other.equal,
+            under=self.under + other.under,
         )
 
     @property
@@ -132,25 +139,28 @@ class Numbers:
         return self.rows - self.missing
 
     @cached_property
-    def below(self) -> NDArray[np.int64]:
-        """Rows in bins before each bin, and all at the end; shape ``(axis.bins + 1,)``."""
-        return np.concatenate(([0], np.cumsum(self.counts)))
+    def pieces(self) -> NDArray[np.int64]:
+        """Rows per piece of the axis."""
+        pieces = self.counts[self.axis.piece_bins]
+        atoms = self.axis.atom_pieces
+        pieces[atoms - 1] = self.under
+        pieces[atoms] = self.equal
+        pieces[atoms + 1] -= self.under + self.equal
+        return pieces
 
     @cached_property
-    def loose(self) -> NDArray[np.int64]:
-        """Rows per bin whose place in the bin is not known: all but those equal to its atom."""
-        loose = self.counts.copy()
-        loose[self.axis.atom_bins] -= self.equal
-        return loose
+    def below(self) -> NDArray[np.int64]:
+        """Rows before each piece, and all at the end; shape ``(pieces + 1,)``."""
+        return np.concatenate(([0], np.cumsum(self.pieces)))
 
     def quantile(self, share: float) -> float:
-        """An approximate quantile, within its bin; NaN without rows."""
+        """An approximate quantile, within its piece; NaN without rows."""
         if not self.valid:
             return math.nan
         index = int(np.searchsorted(self.below[1:], share * self.valid, side="left"))
-        edges = np.clip(np.concatenate(([self.minimum], self.axis.bounds, [self.maximum])), self.minimum, self.maximum)
-        index = min(index, self.axis.bins - 1)
-        return float(0.5 * edges[index] + 0.5 * edges[index + 1])
+        ends = self.axis.piece_ends(self.minimum, self.maximum)
+        index = min(index, len(ends) - 2)
+        return float(0.5 * ends[index] + 0.5 * ends[index + 1])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON form."""
@@ -160,13 +170,14 @@ class Numbers:
             "rows": self.rows,
             "missing": self.missing,
             "infinite": self.infinite,
-            "mean": self.moments.mean,
-            "m2": self.moments.m2,
+            "mean": repr(self.moments.mean),
+            "m2": repr(self.moments.m2),
             "finite": self.moments.n,
             "range": [repr(self.minimum), repr(self.maximum)],
             "axis": self.axis.to_json(),
             "counts": pack(self.counts),
             "equal": pack(self.equal),
+            "under": pack(self.under),
         }
 
     @staticmethod
@@ -178,11 +189,12 @@ class Numbers:
             rows=value["rows"],
             missing=value["missing"],
             infinite=value["infinite"],
-            moments=Moments(value["finite"], value["mean"], value["m2"]),
+            moments=Moments(value["finite"], float(value["mean"]), float(value["m2"])),
             minimum=float(value["range"][0]),
             maximum=float(value["range"][1]),
             counts=unpack(value["counts"]),
             equal=unpack(value["equal"]),
+            under=unpack(value["under"]),
         )
 
 
@@ -386,11 +398,6 @@ def _same_axis(one: Axis, other: Axis) -> bool:
         and np.array_equal(one.edges, other.edges)
         and np.array_equal(one.atoms, other.atoms)
     )
-
-
-def _safe_moments(values: Floats) -> Moments:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return Moments.of(values)
 
 
 def numbers(sample: Floats, dtype: str) -> Numbers:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gauntlet.core.digest import sha256_bytes, sha256_file
-from gauntlet.core.errors import DataRejected, InfrastructureError
+from gauntlet.core.errors import DataRejected, InfrastructureError, MissingRecord
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import PulledData, Services
-from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport
+from gauntlet.core.records.data import DatasetRef, SplitManifest
+from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, FeatureDrift
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.drift_page import render
-from gauntlet.stages.write_profile import PROFILE, kinds_in
+from gauntlet.stages.score_drift import check_scores
+from gauntlet.stages.write_profile import PROFILE, kinds_in, train_rows
 
 if TYPE_CHECKING:
+    from gauntlet.core.axis import Floats
+    from gauntlet.core.drift import Exact
     from gauntlet.core.profile import Profile
+    from gauntlet.stages.windows import Window
 
 HISTORY = 50
 log = logging.getLogger(__name__)
@@ -82,7 +87,6 @@ def read_profile(services: Services, champion: ServedVersion) -> tuple[Profile, 
 
 
 def _checked(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> DriftReport:
-    from gauntlet.core.drift import compare
     from gauntlet.core.drift_action import Evidence, suggest
 
     profile, digest = read_profile(services, champion)
@@ -99,14 +103,104 @@ def _checked(services: Services, run: RunContext, spec: ModelSpec, champion: Ser
         pulled = pull_window(services, run, spec, run.as_of)
     except DataRejected as error:
         return start.model_copy(update=_unreadable(error))
+    history = earlier_reports(services, run, champion.release_digest)
     with _removed(pulled.path):
         current = count_window(pulled.path, profile, spec)
-    features = compare(profile, current, spec.drift)
-    history = earlier_reports(services, run, champion.release_digest)
-    found = suggest(Evidence(features, history=history), spec.drift)
-    report = start.model_copy(update={"rows": current.rows, "features": features} | vars(found))
+        features = _compared(services, run, spec, profile, current, pulled.path)
+        scores = check_scores(services, run, spec, champion, pulled.path, history)
+    evidence = Evidence(
+        features,
+        prediction=scores.prediction,
+        performance=scores.performance,
+        recurs=_recurring(services, run, spec, profile, current, features),
+        history=history,
+        young=_young(services, run, spec, champion),
+    )
+    found = suggest(evidence, spec.drift)
+    report = start.model_copy(update={"rows": current.rows, "features": features} | vars(scores) | vars(found))
     page = render(report, profile, current, history, alpha=spec.drift.alpha)
     return publish(services, run, report, page)
+
+
+def _compared(
+    services: Services, run: RunContext, spec: ModelSpec, profile: Profile, current: Profile, window: Path
+) -> tuple[FeatureDrift, ...]:
+    """The verdicts; where a certified interval leaves one open, or the spec wants it, from the columns themselves."""
+    from gauntlet.core.drift import compare, straddles
+
+    if spec.drift.mode == "exact":
+        return compare(profile, current, spec.drift, exact_columns(training_window(services, run, profile), window))
+    features = compare(profile, current, spec.drift)
+    open_ones = {one.feature for one in features if one.segment is None and straddles(one, spec.drift.alpha)}
+    if not open_ones:
+        return features
+    try:
+        exact = exact_columns(training_window(services, run, profile), window, open_ones)
+    except (MissingRecord, InfrastructureError) as error:
+        log.warning("training rows of the champion are out of reach, intervals stay as they are: %s", error)
+        return features
+    return compare(profile, current, spec.drift, exact)
+
+
+def training_window(services: Services, run: RunContext, profile: Profile) -> Window:
+    """The rows that the champion was trained on."""
+    from gauntlet.stages.windows import Window
+
+    key = f"{run.model}/{profile.about.get('run', '')}"
+    dataset, split = services.records.get(key, DatasetRef), services.records.get(key, SplitManifest)
+    chosen = train_rows(services.blobs.fetch(split.uri, split.sha256), dataset.rows)
+    return Window(services.blobs.fetch(dataset.uri, dataset.sha256), chosen, verified=True)
+
+
+def exact_columns(reference: Window, current: Path, only: Collection[str] | None = None) -> Exact:
+    """Reads both columns whole, sorted; ``only`` some features. Segments keep their certified intervals."""
+    from gauntlet.stages.windows import Window, sorted_column
+
+    def exact(feature: str, segment: str | None) -> tuple[Floats, Floats] | None:
+        if segment is not None or (only is not None and feature not in only):
+            return None
+        both = sorted_column(reference, feature), sorted_column(Window(current, verified=True), feature)
+        return (
+            None if both[0] is None or both[1] is None or not len(both[0]) or not len(both[1]) else (both[0], both[1])
+        )
+
+    return exact
+
+
+def _recurring(
+    services: Services,
+    run: RunContext,
+    spec: ModelSpec,
+    profile: Profile,
+    current: Profile,
+    features: Sequence[FeatureDrift],
+) -> frozenset[str]:
+    """Drifted features that had drifted in the matching earlier window too, and to the same place."""
+    from gauntlet.core.drift import compare
+
+    drifted = {one.feature for one in features if one.outcome is Outcome.FAILED and not one.quality}
+    if spec.drift.recurring is None or not drifted:
+        return frozenset()
+    try:
+        pulled = pull_window(services, run, spec, run.as_of - spec.drift.recurring)
+    except DataRejected:
+        return frozenset()
+    with _removed(pulled.path):
+        then = count_window(pulled.path, profile, spec)
+    before = {one.feature for one in compare(profile, then, spec.drift) if one.outcome is Outcome.FAILED}
+    since = {one.feature for one in compare(then, current, spec.drift) if one.outcome is Outcome.FAILED}
+    return frozenset(drifted & before - since)
+
+
+def _young(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> bool:
+    """Whether another champion was still checked within the window, so that going back is an option."""
+    if services.routing.read(run.model).previous is None:
+        return False
+    return any(
+        report.champion not in {None, champion.release_digest}
+        and run.as_of - spec.drift.window <= report.as_of < run.as_of
+        for report in services.records.newest(run.model, DriftReport, limit=HISTORY)
+    )
 
 
 def _unreadable(error: DataRejected) -> dict[str, object]:

@@ -306,6 +306,20 @@ def _encoded(chunk: Any) -> Any:
     return chunk if of.is_dictionary(chunk.type) else chunk.dictionary_encode()
 
 
+def sorted_column(window: Window, name: str) -> NDArray[np.float64] | None:
+    """A numeric column whole, sorted, without missing values; ``None`` for a column that is not there."""
+    import numpy as np
+
+    file = window.open([])
+    if name not in file.schema_arrow.names:
+        return None
+    data = file.read(columns=[name], use_threads=False).column(0)
+    if dtype_of(data.type) not in {"integer", "float", "decimal", "time"}:
+        return None
+    values = np.sort(numeric(_kept(data, window.chosen))[0])
+    return values[: int(np.searchsorted(values, np.nan))]
+
+
 def frequent(window: Window, column: str, most: int) -> tuple[str, ...]:
     """The most frequent values of a column among the chosen rows, most frequent first."""
     import collections

@@ -35,7 +35,7 @@ def write_profile(services: Services, run: RunContext, folder: Path, importances
     dataset = services.records.get(run.key, DatasetRef)
     split = services.records.get(run.key, SplitManifest)
     snapshot = services.blobs.fetch(dataset.uri, dataset.sha256)
-    chosen = _train_rows(services.blobs.fetch(split.uri, split.sha256), dataset.rows)
+    chosen = train_rows(services.blobs.fetch(split.uri, split.sha256), dataset.rows)
     window = Window(snapshot, chosen, verified=True)
     segments = {name: frequent(window, name, spec.drift.segment_values) for name in spec.drift.segments}
     profile = profile_of(window, kinds_in(spec), segments)
@@ -60,7 +60,8 @@ def kinds_in(spec: ModelSpec) -> dict[str, Kind]:
     return kinds | dict.fromkeys(features.boolean, "boolean") | dict.fromkeys(features.categorical, "categorical")
 
 
-def _train_rows(path: Path, rows: int) -> NDArray[np.bool_]:
+def train_rows(path: Path, rows: int) -> NDArray[np.bool_]:
+    """Which of a snapshot's rows its split file puts in the training part."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

@@ -130,7 +130,7 @@ source:
 contract: {rows: [1, null], columns: {}}
 split: {kind: time}
 training: {}
-drift: {window: 1d}
+drift: {window: 1d, scores: false}
 rollout: {steps: [{weight: 1, hold: 1m, requests: 10}]}
 """)
 

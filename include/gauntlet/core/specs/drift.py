@@ -94,8 +94,6 @@ class PerformanceSection(Section):
     """Practical limit: fall of ROC AUC, or relative rise of the mean absolute error."""
     calibration: float = Field(gt=0, default=0.05)
     """Binary: practical limit of |mean score - observed rate|."""
-    rows: int = Field(ge=50, default=2000)
-    """At most so many of the newest labelled rows are scored."""
     minimum_rows: int = Field(ge=20, default=200)
     persistence: PersistenceSection = PersistenceSection()
 
@@ -125,7 +123,10 @@ class DriftSection(Section):
     """Retrain when the drifted features hold this share of the model's importance; below, investigate."""
     recurring: Duration | None = None
     """Compare with the window this much earlier too (``7d``, ``365d``): what was so then, recurs."""
+    scores: bool = True
+    """Whether the window is scored by the champion, to find a change of its scores."""
     performance: PerformanceSection | None = None
+    """Whether the champion is measured again as labels mature; ``None``: not here."""
     cooldown: Duration = Field(default="20h", validate_default=True)
     """No second drift-triggered retrain within this time."""
     max_age: Duration | None = Field(default="30d", validate_default=True)

@@ -113,7 +113,7 @@ class Pair:
 def _quantile_cells(pair: Pair) -> Cells:
     """Deciles of the reference, made of whole bins; a value with more mass than a decile is a cell of its own."""
     reference, current = pair.numbers
-    ends = reference.below[1:]
+    ends = np.cumsum(reference.counts)
     marks = np.arange(1, BINS) / BINS * reference.valid
     cuts = np.unique(np.concatenate((np.searchsorted(ends, marks, side="left") + 1, _around_heavy(reference))))
     cuts = cuts[(cuts > 0) & (cuts < reference.axis.bins)]

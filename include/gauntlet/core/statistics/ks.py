@@ -60,22 +60,15 @@ def _largest(one: Floats, other: Floats, points: Floats, n: int, m: int, offset:
 def ks_interval(reference: Numbers, current: Numbers) -> tuple[float, float]:
     """Certain bounds of the distance from counts on one axis.
 
-    At bin ends both distribution functions are known. Inside a bin they can differ by at most the loose mass
-    (rows not equal to the bin's atom) more; where one window has none in a bin, by none.
+    At the ends of pieces both distribution functions are known. Inside one, each lies between its two ends; an
+    atom has no inside.
     """
     m, n = reference.valid, current.valid
     above, below = reference.below / m, current.below / n
-    loose = reference.loose / m, current.loose / n
-    apart = above - below
-    upper = np.maximum.reduce((
-        apart[:-1] + loose[0],
-        loose[1] - apart[:-1],
-        apart[1:] + loose[1],
-        loose[0] - apart[1:],
-    ))
-    interior = np.minimum(upper, np.maximum(np.abs(apart[:-1]), np.abs(apart[1:])) + np.maximum(*loose))
-    low = float(np.abs(apart).max())
-    return low, max(low, float(interior.max(initial=0.0)))
+    low = float(np.abs(above - below).max())
+    inside = np.maximum(above[1:] - below[:-1], below[1:] - above[:-1])
+    inside[reference.axis.atom_pieces] = 0.0
+    return low, max(low, float(inside.max(initial=0.0)))
 
 
 def _measure(pair: Pair) -> Effect:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from gauntlet.core.profile import Numbers
 from gauntlet.core.statistics.base import (
     NUMERIC,
@@ -30,12 +28,11 @@ def _measure(pair: Pair) -> Effect:
 
 
 def kurtosis(column: Numbers) -> float:
-    """Fourth standardised moment, from bin middles; at least 1."""
+    """Fourth standardised moment, from the middles of pieces; at least 1."""
     sigma = column.moments.sigma
-    bounds = np.clip(column.axis.bounds, column.minimum, column.maximum)
-    ends = np.concatenate(([column.minimum], bounds, [column.maximum]))
+    ends = column.axis.piece_ends(column.minimum, column.maximum)
     middle = 0.5 * (ends[:-1] + ends[1:])
-    return max(float((column.counts * ((middle - column.moments.mean) / sigma) ** 4).sum()) / column.valid, 1.0)
+    return max(float((column.pieces * ((middle - column.moments.mean) / sigma) ** 4).sum()) / column.valid, 1.0)
 
 
 def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:

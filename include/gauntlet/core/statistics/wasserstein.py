@@ -87,41 +87,22 @@ def _chosen(values: Floats, marks: Floats, crossing: NDArray[np.bool_]) -> NDArr
 
 
 def wasserstein_interval(reference: Numbers, current: Numbers) -> tuple[float, float]:
-    """Certain bounds of the distance from counts on one axis (finite values only)."""
-    m, n = reference.valid, current.valid
-    ends = _ends(reference, current)
-    width = np.diff(ends)
-    above, below = reference.below / m, current.below / n
+    """Certain bounds of the distance from counts on one axis (finite values only).
+
+    Inside a piece the difference of the distribution functions lies between its extremes; where one window has no
+    rows there, that is exact up to the other's.
+    """
+    width = np.diff(_ends(reference, current))
+    above, below = reference.below / reference.valid, current.below / current.valid
     lowest, highest = above[:-1] - below[1:], above[1:] - below[:-1]
-    pure = (reference.loose == 0) & (current.loose == 0)
-    return _around_atoms(reference, current, ends, pure, width, lowest, highest)
-
-
-def _around_atoms(
-    reference: Numbers,
-    current: Numbers,
-    ends: Floats,
-    pure: NDArray[np.bool_],
-    width: Floats,
-    lowest: Floats,
-    highest: Floats,
-) -> tuple[float, float]:
-    low = np.where((lowest < 0) & (highest > 0), 0.0, np.minimum(np.abs(lowest), np.abs(highest))) * width
-    high = np.maximum(np.abs(lowest), np.abs(highest)) * width
-    axis = reference.axis
-    place = np.full(axis.bins, np.nan)
-    place[axis.atom_bins] = axis.atoms
-    exact = pure & ~np.isnan(place)
-    apart = np.abs(reference.below / reference.valid - current.below / current.valid)
-    split = np.clip(place, ends[:-1], ends[1:])
-    known = apart[:-1] * (split - ends[:-1]) + apart[1:] * (ends[1:] - split)
-    return float(np.where(exact, known, low).sum()), float(np.where(exact, known, high).sum())
+    least, most = np.minimum(np.abs(lowest), np.abs(highest)), np.maximum(np.abs(lowest), np.abs(highest))
+    least[(lowest < 0) & (highest > 0)] = 0.0
+    return float(least @ width), float(most @ width)
 
 
 def _ends(reference: Numbers, current: Numbers) -> Floats:
     lowest, highest = min(reference.minimum, current.minimum), max(reference.maximum, current.maximum)
-    inner = np.clip(reference.axis.bounds, lowest, highest)
-    return np.maximum.accumulate(np.concatenate(([lowest], inner, [highest])))
+    return reference.axis.piece_ends(lowest, highest)
 
 
 def _measure(pair: Pair) -> Effect:
@@ -163,7 +144,7 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
 
 def _null(reference: Numbers, current: Numbers) -> Floats:
     """Distances of pairs of windows drawn from the pooled distribution, on a coarse grid; shape ``(DRAWS,)``."""
-    together = reference.counts + current.counts
+    together = reference.pieces + current.pieces
     total = int(together.sum())
     cuts = np.unique(np.searchsorted(np.cumsum(together), np.arange(1, GROUPS) / GROUPS * total) + 1)
     cuts = cuts[cuts < len(together)]
