@@ -55,6 +55,7 @@ class GreatExpectationsContract:
                 results = _Evaluation(engine, spec, dataset).run(checks)
             finally:
                 engine.close()
+                engine.engine.dispose()
         report = _report(dataset, checks, results, sha256_bytes(suite), time.perf_counter() - start)
         page.write_text(_page(spec, dataset, report, results), encoding="utf-8")
         return report

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.adapters.duck import column_types, identifier, one
+from gauntlet.adapters.duck import column_types, identifier, literal, one
 from gauntlet.adapters.labels import numeric_label
 from gauntlet.adapters.point_in_time import check_rows, check_values, from_epoch, predicates, times
 from gauntlet.adapters.pull import ROW_KEY, Pull, needed_columns
@@ -31,8 +31,13 @@ FLOATS = frozenset({"FLOAT", "DOUBLE"})
 TIMES = ("TIMESTAMP", "DATE", "VARCHAR")
 
 
-def write_snapshot(connection: DuckDBPyConnection, pull: Pull, relation: str, to: Path) -> PulledData:
+def write_snapshot(
+    connection: DuckDBPyConnection, pull: Pull, relation: str, to: Path, stage: Path | None = None
+) -> PulledData:
     """Write the canonical snapshot of ``relation`` to the file ``to``.
+
+    The relation is read several times, a few columns at a time. Where reading is dear (CSV), the needed
+    columns are put into the Parquet file ``stage`` first.
 
     Raises:
         DataRejected: a column is missing or of the wrong type, the label cannot be used, or no row is left.
@@ -40,6 +45,10 @@ def write_snapshot(connection: DuckDBPyConnection, pull: Pull, relation: str, to
     types = column_types(connection, relation)
     columns = needed_columns(pull, types)
     where = " AND ".join(predicates(pull)) or "true"
+    if stage is not None:
+        listed = ", ".join(map(identifier, columns))
+        connection.execute(f"COPY (SELECT {listed} FROM {relation}) TO {literal(str(stage))} (FORMAT parquet)")
+        relation = f"read_parquet({literal(str(stage))})"
     _keep(connection, pull, relation, {name: types[name] for name in columns}, where)
     label, classes = numeric_label(connection, pull, columns)
     listed = ", ".join(label if name == pull.spec.source.columns.label else identifier(name) for name in columns)
@@ -60,13 +69,13 @@ def write_snapshot(connection: DuckDBPyConnection, pull: Pull, relation: str, to
 
 
 def _keep(connection: DuckDBPyConnection, pull: Pull, relation: str, types: dict[str, str], where: str) -> None:
-    """The table ``kept``: the pulled rows in plain types; the view ``keyed`` adds the row key."""
+    """The view ``kept``: the pulled rows in plain types; the view ``keyed`` adds the row key."""
     expressions = {name: _expression(pull, name, kind) for name, kind in types.items()}
     items = [f"{expression} AS {identifier(name)}" for name, expression in expressions.items()]
     connection.execute(f"CREATE VIEW typed AS SELECT {', '.join(items)} FROM {relation}")
     cast = {name: expression for name, expression in expressions.items() if "TRY_CAST" in expression}
     check_rows(connection, pull, check_values(connection, pull, relation, cast))
-    connection.execute(f"CREATE TABLE kept AS SELECT * FROM typed WHERE {where}")
+    connection.execute(f"CREATE VIEW kept AS SELECT * FROM typed WHERE {where}")
     key = _row_key(pull.spec, tuple(types))
     connection.execute(f"CREATE VIEW keyed AS SELECT *, {key} AS {ROW_KEY} FROM kept")
 

@@ -56,16 +56,20 @@ class FileSource:
 
         pull = Pull(spec, since, until, labelled)
         files = find_files(pull, expand(spec.model, spec.source.uri))
+        stage = to.with_suffix(".stage") if files.format == "csv" else None
         with session(self.scratch, self.memory_mb, self.threads) as connection:
             try:
-                files.admit(connection)
+                files.admit(connection, stage)
                 connection.execute(f"CREATE VIEW raw AS SELECT * FROM {files.reader}")
                 _derive(connection, spec)
-                return write_snapshot(connection, pull, "source", to)
+                return write_snapshot(connection, pull, "source", to, stage)
             except duckdb.OutOfMemoryException as error:
                 raise InfrastructureError(f"{pull.name}: {self.memory_mb} MB are not enough: {error}") from None
             except duckdb.Error as error:
                 raise DataRejected(f"{pull.name}: cannot be read: {error}") from None
+            finally:
+                if stage is not None:
+                    stage.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,11 @@ class Files:
         """The DuckDB table function that reads them."""
         return READERS[self.format].format(files=", ".join(literal(path) for path in self.paths))
 
-    def admit(self, connection: DuckDBPyConnection) -> None:
-        """Let the session read these files and, on a disk, nothing else."""
+    def admit(self, connection: DuckDBPyConnection, stage: Path | None) -> None:
+        """Let the session read these files, read and write the stage, and nothing else."""
         if self.filesystem is not None:
             connection.register_filesystem(self.filesystem)
-        confine(connection, self.paths)
+        confine(connection, [*self.paths, *([str(stage)] if stage else [])])
 
 
 def find_files(pull: Pull, address: str) -> Files:

@@ -71,6 +71,8 @@ class SqlSource:
             with engine.connect() as connection:
                 return _stream(connection, pull, folder)
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            if _refused_by_sqlite(engine, error):
+                raise DataRejected(f"{pull.name}: the database refuses source.query: {_first_line(error)}") from None
             raise InfrastructureError(f"{pull.name}: the database does not answer: {_first_line(error)}") from None
         except sa.exc.SQLAlchemyError as error:
             raise DataRejected(f"{pull.name}: the database refuses source.query: {_first_line(error)}") from None
@@ -89,6 +91,12 @@ class SqlSource:
             return sa.create_engine(address, pool_pre_ping=True)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
             raise SpecError(f"{pull.name}: source.uri is no usable SQLAlchemy URL: {_first_line(error)}") from None
+
+
+def _refused_by_sqlite(engine: Engine, error: Exception) -> bool:
+    """SQLite alone reports a wrong statement with the class that others keep for operation."""
+    said = str(error).lower()
+    return engine.dialect.name == "sqlite" and ("no such" in said or "syntax error" in said)
 
 
 def _first_line(error: Exception) -> str:
