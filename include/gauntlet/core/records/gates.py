@@ -52,11 +52,25 @@ class GateReceipt(Record):
     code_digest: str
     started_at: Instant
     finished_at: Instant
+    waived_until: Instant | None = None
+    """When the waiver ends that this receipt rests on; after that it satisfies nobody."""
 
     @property
     def satisfied(self) -> bool:
         """Whether this gate lets the candidate through."""
         return self.verdict.outcome.satisfied
+
+
+class Waiver(Record):
+    """A person lets one gate of one run be unsatisfied, for a while and with a reason."""
+
+    model: str
+    run: str
+    gate: str
+    reason: str
+    approver: str
+    at: Instant
+    expires_at: Instant
 
 
 class PromotionDecision(Record):

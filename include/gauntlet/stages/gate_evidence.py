@@ -1,0 +1,221 @@
+"""Gathering what one gate may look at, from the store and the blobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gauntlet.core.errors import IntegrityError
+from gauntlet.core.gates.catalogue import Gate
+from gauntlet.core.gates.evidence import Approval, ChampionFacts, Evidence, Frame
+from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
+from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
+from gauntlet.core.records.model import ModelSidecar, TrainedModel
+from gauntlet.core.records.observation import HoldoutRead
+from gauntlet.stages.arrays import microseconds, numbers
+from gauntlet.stages.decide import FREEZE, UNFREEZE
+from gauntlet.stages.snapshot import read_parts, read_snapshot, read_verified
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from gauntlet.core.ports import Services
+    from gauntlet.core.records.observation import Observation
+    from gauntlet.core.records.rollout import ServedVersion
+    from gauntlet.core.records.run import RunContext
+    from gauntlet.core.spec import ModelSpec
+
+ALL = 100_000
+TRAINING_PARTS = ("train", "validation", "calibration")
+OWN = ("row_key", "label", "weight", "event_time", "candidate_score", "champion_score", "naive_score")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a gate's receipt is bound to."""
+
+    run: RunContext
+    spec: ModelSpec
+    trained: TrainedModel
+    evaluation: EvaluationRef
+    champion: ServedVersion | None
+
+    @property
+    def champion_digest(self) -> str | None:
+        """The champion's release digest."""
+        return self.champion.release_digest if self.champion else None
+
+
+def subject(services: Services, run: RunContext) -> Subject:
+    """Candidate, champion and holdout of a run, as they are now."""
+    return Subject(
+        run,
+        services.specs.get(run.model),
+        services.records.get(run.key, TrainedModel),
+        services.records.get(run.key, EvaluationRef),
+        services.routing.read(run.model).stable,
+    )
+
+
+def gather(
+    services: Services, about: Subject, name: str, gate: Gate, observations: tuple[Observation, ...] | None
+) -> Evidence:
+    """The evidence for one gate; the holdout is read, and its reading counted, only for gates that need it."""
+    records, key = services.records, about.run.key
+    return Evidence(
+        spec=about.spec,
+        run=about.run,
+        judged_at=services.clock.now(),
+        candidate=about.trained.release.digest,
+        champion=about.champion_digest,
+        trained=about.trained,
+        sidecar=read_sidecar(services, about.trained.release.uri, about.trained.release.digest),
+        dataset=records.find(key, DatasetRef),
+        contract=records.find(key, ContractReport),
+        split=records.find(key, SplitManifest),
+        leakage=records.find(key, LeakageReport),
+        evaluation=about.evaluation,
+        frame=_frame(services, about) if gate.holdout else None,
+        probe=records.find(key, ProbeReport),
+        observations=observations,
+        champion_facts=_champion_facts(services, about),
+        approvals=tuple(records.named(key, Approval).values()),
+        holdout_reads=_count_reading(services, about, name) if gate.holdout else None,
+        frozen=frozen_by_hand(services, about.run.model),
+    )
+
+
+def read_sidecar(services: Services, uri: str, digest: str) -> ModelSidecar:
+    """The sidecar of a release, from its verified folder."""
+    folder = services.blobs.fetch_folder(uri, digest)
+    return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
+
+
+def frozen_by_hand(services: Services, model: str) -> str | None:
+    """Who has frozen deployments of a model, and why; ``None`` when they are not frozen."""
+    words = [entry for entry in services.audit.entries(model) if entry.action in {FREEZE, UNFREEZE}]
+    if not words or words[-1].action == UNFREEZE:
+        return None
+    return f"{words[-1].actor}: {words[-1].detail.get('reason', 'no reason given')}"
+
+
+# ---- the champion ----------------------------------------------------------------------------------
+
+
+def _champion_facts(services: Services, about: Subject) -> ChampionFacts | None:
+    if about.champion is None:
+        return None
+    sidecar = read_sidecar(services, about.champion.release_uri, about.champion.release_digest)
+    trained = _training_of(services, about)
+    return ChampionFacts(
+        digest=about.champion.release_digest,
+        version_id=about.champion.version_id,
+        trained_through=sidecar.trained_through,
+        trained_at=trained.trained_at if trained else None,
+        size_bytes=trained.release.size_bytes if trained else None,
+    )
+
+
+def _training_of(services: Services, about: Subject) -> TrainedModel | None:
+    found = services.records.newest(about.run.model, TrainedModel, limit=ALL)
+    return next((item for item in found if item.release.digest == about.champion_digest), None)
+
+
+def _seen(services: Services, about: Subject, keys: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Holdout rows among those the champion was trained, stopped or calibrated on; ``None`` when they are not known."""
+    import numpy as np
+
+    from gauntlet.core.splits import PARTS
+
+    trained = _training_of(services, about)
+    if trained is None:
+        return None
+    model = about.run.model
+    dataset = _first(services.records.newest(model, DatasetRef, limit=ALL), "sha256", trained.dataset)
+    split = _first(services.records.newest(model, SplitManifest, limit=ALL), "sha256", trained.split)
+    if dataset is None or split is None:
+        return None
+    try:
+        parts, rows = read_parts(services, split), read_snapshot(services, dataset, ["row_key"])
+    except IntegrityError:
+        # Snapshots are deleted after their retention; then only the time of the rows can tell.
+        return None
+    used = np.isin(parts, [PARTS.index(name) for name in TRAINING_PARTS])
+    return np.isin(keys, rows.column("row_key").to_numpy()[used])
+
+
+def _first(found: list[Any], field: str, value: str) -> Any:
+    return next((item for item in found if getattr(item, field) == value), None)
+
+
+# ---- the holdout -----------------------------------------------------------------------------------
+
+
+def _frame(services: Services, about: Subject) -> Frame:
+    table = read_verified(services.blobs.fetch(about.evaluation.uri, about.evaluation.sha256))
+    frame = frame_of(table)
+    if about.champion is None:
+        return frame
+    return Frame(**{**frame.__dict__, "seen": _seen(services, about, frame.row_key)})
+
+
+def frame_of(table: pa.Table) -> Frame:
+    """An evaluation file as arrays; see :class:`~gauntlet.core.records.evaluation.EvaluationRef`."""
+    names = table.column_names
+    own = {*OWN, *(name for name in names if name.startswith(("candidate_score_", "champion_score_", "naive_score_")))}
+    return Frame(
+        row_key=table.column("row_key").to_numpy(),
+        label=numbers(table.column("label")),
+        candidate=_required(_scores(table, "candidate_score")),
+        champion=_scores(table, "champion_score"),
+        naive=_scores(table, "naive_score"),
+        weight=numbers(table.column("weight")) if "weight" in names else None,
+        event_us=microseconds(table.column("event_time")) if "event_time" in names else None,
+        columns={name: column_values(table.column(name)) for name in names if name not in own},
+    )
+
+
+def _required(scores: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    if scores is None:
+        raise IntegrityError("the evaluation file has no column candidate_score; evaluate again")
+    return scores
+
+
+def _scores(table: pa.Table, name: str) -> NDArray[np.float64] | None:
+    import numpy as np
+
+    if name in table.column_names:
+        return numbers(table.column(name))
+    classes = [column for column in table.column_names if column.startswith(f"{name}_")]
+    classes.sort(key=lambda column: int(column.rsplit("_", 1)[1]))
+    return np.column_stack([numbers(table.column(column)) for column in classes]) if classes else None
+
+
+def column_values(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column's values: numbers as float64, everything else as objects with None where missing."""
+    import numpy as np
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return numbers(column)
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist()
+    return values
+
+
+def _count_reading(services: Services, about: Subject, name: str) -> int:
+    """Record this reading of the holdout, once, and say which one it is of all there were."""
+    evaluation, candidate = about.evaluation, about.trained.release.digest
+    reading = HoldoutRead(
+        model=about.run.model, run=about.run.run, gate=name, holdout=evaluation.holdout, candidate=candidate
+    )
+    services.records.put(about.run.key, reading, f"{name}:{candidate[:16]}:{evaluation.holdout[:16]}")
+    earlier = [
+        item
+        for item in reversed(services.records.newest(about.run.model, HoldoutRead, limit=ALL))
+        if item.holdout == evaluation.holdout
+    ]
+    return earlier.index(reading) + 1
