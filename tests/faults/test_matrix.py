@@ -1,0 +1,247 @@
+"""Registration, promotion, rollback: interrupted at every point, then run again; always the same end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from tests.faults.child import act, database, enumerate_points
+from tests.faults.points import Killed, Tripwire, fail, is_write, kill, wire_statements, wired
+from tests.faults.steps import STEPS, Step, again, outcome, safe_now, settled
+from tests.faults.world import MODEL, World
+
+from gauntlet.core.errors import Conflict, InfrastructureError
+from gauntlet.core.ledger import Change
+from gauntlet.core.records.ledger import CandidateState, Transition
+from gauntlet.core.records.rollout import RolloutState
+
+FAULTS = {"process killed": kill, "answer lost": fail}
+
+
+def interrupted(world, step, tripwire):
+    """Run a step until the tripwire ends it."""
+    try:
+        step.act(world, wired(world.services, tripwire))
+    except (Killed, InfrastructureError):
+        return True
+    return False
+
+
+def cell(world, step, expected):
+    """What is wrong after an interruption, and after running the step again."""
+    wrong = safe_now(world)
+    refusal = again(world, step)
+    if refusal:
+        wrong.append(f"refused when run again: {refusal}")
+    wrong += settled(world)
+    found = outcome(world)
+    wrong += [f"{name} is {found[name]}, not {expected[name]}" for name in expected if found[name] != expected[name]]
+    return wrong
+
+
+@pytest.fixture
+def expected(tmp_path):
+    """The end of a step without any fault, and the points on the way."""
+
+    def run(step):
+        world = World(tmp_path / "reference")
+        step.prepare(world)
+        tripwire = Tripwire()
+        step.act(world, wired(world.services, tripwire))
+        labels = list(tripwire.labels)
+        assert settled(world) == []
+        return outcome(world), labels
+
+    return run
+
+
+def record(record_property, step, fault, points, broken):
+    record_property("cells", json.dumps({"step": step, "fault": fault, "points": points, "broken": broken}))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", STEPS)
+def test_every_port_call(name, fault, expected, tmp_path, record_property):
+    """Before and after every call through a port, over the store in memory."""
+    step = STEPS[name]
+    end, labels = expected(step)
+    broken = []
+    # A process that dies between two reads leaves what one leaves that dies at the next write.
+    points = [(index, label) for index, label in enumerate(labels) if FAULTS[fault] is fail or is_write(label)]
+    for index, label in points:
+        folder = tmp_path / str(index)
+        world = World(folder)
+        step.prepare(world)
+        interrupted(world, step, Tripwire(index, FAULTS[fault]))
+        broken += [f"{index}.{label}: {text}" for text in cell(world, step, end)]
+        shutil.rmtree(folder)
+    record(record_property, name, fault, [label for _, label in points], broken)
+    assert broken == []
+
+
+class ConnectionLost:
+    """The database's answer at one statement."""
+
+    def __call__(self, label: str) -> None:
+        raise OperationalError(label, None, sqlite3.OperationalError("injected: connection lost"))
+
+
+def template(folder, step):
+    """A world right before a step, to be copied: making one takes far longer."""
+    world = World(folder, database(folder))
+    step.prepare(world)
+    world.store.close()
+    return folder
+
+
+def copied(source, folder):
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("releases"))
+    return folder
+
+
+@pytest.fixture
+def fast(tmp_path):
+    """A folder in memory where there is one: what is tested is order, not the disk."""
+    shm = Path("/dev/shm")
+    if not shm.is_dir():
+        yield tmp_path
+        return
+    folder = Path(mkdtemp(dir=shm, prefix="gauntlet-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_statement_lost(name, fast, record_property):
+    """The connection is lost at every SQL statement and commit of a step: rolled back, and run again."""
+    step = STEPS[name]
+    source = template(fast / "template", step)
+    reference = World(copied(source, fast / "reference"), database(fast / "reference"))
+    tripwire = Tripwire()
+    wire_statements(reference.store.database.engine, tripwire)
+    step.act(reference, reference.services)
+    labels = list(tripwire.labels)
+    assert settled(reference) == []
+    end = outcome(reference)
+    broken = []
+    for index, label in enumerate(labels):
+        if not is_write(label):
+            continue
+        world = World(copied(source, fast / str(index)), database(fast / str(index)))
+        wire_statements(world.store.database.engine, Tripwire(index, ConnectionLost()))
+        with contextlib.suppress(InfrastructureError):
+            step.act(world, world.services)
+        broken += [f"{index}.{label}: {text}" for text in cell(world, step, end)]
+        world.store.close()
+        shutil.rmtree(fast / str(index))
+    record(record_property, name, "connection lost", [label for label in labels if is_write(label)], broken)
+    assert broken == []
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Children start as forks of a clean server that has imported everything: milliseconds each."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.child"])
+    return context
+
+
+def ran(forks, target, *arguments):
+    process = forks.Process(target=target, args=arguments)
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, forks, record_property):
+    """SIGKILL of a real process before and after every statement, commit, file write, registry and server call."""
+    step = STEPS[name]
+    source = template(fast / "template", step)
+    answer = fast / "points.txt"
+    assert ran(forks, enumerate_points, str(copied(source, fast / "reference")), name, str(answer)) == 0
+    labels = answer.read_text(encoding="utf-8").splitlines()
+    reference = World(fast / "reference", database(fast / "reference"))
+    assert settled(reference) == []
+    end = outcome(reference)
+    broken = []
+    chosen = [index for index, label in enumerate(labels) if is_write(label)]
+    for index in chosen:
+        folder = copied(source, fast / str(index))
+        code = ran(forks, act, str(folder), name, index)
+        if code != -signal.SIGKILL:
+            broken.append(f"{index}.{labels[index]}: the process ended with {code}, it was to be killed")
+        world = World(folder, database(folder))
+        broken += [f"{index}.{labels[index]}: {text}" for text in cell(world, step, end)]
+        world.store.close()
+        shutil.rmtree(folder)
+    record(record_property, name, "SIGKILL", [labels[index] for index in chosen], broken)
+    assert broken == []
+
+
+def test_the_matrix_sees_a_careless_promotion(tmp_path):
+    """A promotion without intent, alias first: the matrix must find cells that do not hold."""
+
+    def careless(world, services):
+        run = world.run("canary-c")
+        candidate = services.records.get(run.key, RolloutState).candidate
+        services.registry.set_alias(MODEL, "champion", candidate.version)
+        routing = services.routing.read(MODEL)
+        services.ledger.commit(
+            Change(
+                model=MODEL,
+                actor="hasty",
+                action="promotion.routing",
+                reason="now",
+                routing=routing.model_copy(update={"stable": candidate, "previous": routing.stable, "canary": None}),
+                routing_epoch=routing.epoch,
+                champion_epoch=services.ledger.champion(MODEL).epoch,
+                transitions=(
+                    Transition(
+                        model=MODEL,
+                        candidate=candidate.release_digest,
+                        version=candidate,
+                        before=CandidateState.CANARY,
+                        after=CandidateState.PROMOTING,
+                        reason="now",
+                        actor="hasty",
+                    ),
+                    Transition(
+                        model=MODEL,
+                        candidate=candidate.release_digest,
+                        version=candidate,
+                        before=CandidateState.PROMOTING,
+                        after=CandidateState.CHAMPION,
+                        reason="now",
+                        actor="hasty",
+                    ),
+                ),
+            )
+        )
+        services.server.apply(services.routing.read(MODEL), 1)
+        services.registry.delete_alias(MODEL, "challenger")
+
+    step = Step("careless", STEPS["promotion"].prepare, careless)
+    world = World(tmp_path / "reference")
+    step.prepare(world)
+    tripwire = Tripwire()
+    careless(world, wired(world.services, tripwire))
+    end = outcome(world)
+    broken = []
+    for index in range(len(tripwire.labels)):
+        world = World(tmp_path / str(index))
+        step.prepare(world)
+        interrupted(world, step, Tripwire(index, kill))
+        try:
+            broken += cell(world, step, end)
+        except Conflict as error:
+            broken.append(str(error))
+    assert broken
