@@ -279,7 +279,6 @@ def test_last_step_ends_in_the_bake() -> None:
         ("extend", analysis(Outcome.INCONCLUSIVE), RolloutPhase.STEP, None),
         ("roll_back", analysis(requests=0), RolloutPhase.PAUSED, PauseCause.NO_TRAFFIC),
         ("extend", analysis(requests=0), RolloutPhase.PAUSED, PauseCause.NO_TRAFFIC),
-        ("roll_back", analysis(complete=False), RolloutPhase.PAUSED, PauseCause.INCOMPLETE),
     ],
 )
 def test_after_the_longest_hold(
@@ -350,6 +349,12 @@ def test_a_lapsed_lease_starts_the_step_again() -> None:
     assert transition.state.step_started_at == after(400)
 
 
+def test_a_lapsed_lease_does_not_resume_what_a_person_has_paused() -> None:
+    paused = rollout(RolloutPhase.PAUSED, 1, pause=PauseCause.MANUAL)
+    state = advance(paused, PLAN, Observation(lapsed=True), after(400)).state
+    assert (state.phase, state.pause, state.step_started_at) == (RolloutPhase.PAUSED, PauseCause.MANUAL, after(400))
+
+
 def test_a_breaker_rolls_back() -> None:
     state = advance(rollout(), PLAN, Observation(withdrawn="breaker of w1"), after(1)).state
     assert state.phase is RolloutPhase.ROLLING_BACK
@@ -373,3 +378,17 @@ def test_a_lease_never_runs_out_between_two_ticks_in_time(left: float, tick: int
     plan = PLAN.model_copy(update={"tick": timedelta(seconds=tick), "lease": timedelta(seconds=2 * tick + more)})
     if not lease_renewal_due(after(left), plan, T0):
         assert left >= tick * 2
+
+
+def test_an_incomplete_window_begins_again_and_at_last_waits_for_a_person() -> None:
+    broken = Observation(analysis(complete=False))
+    assert advance(rollout(), PLAN, broken, after(119)).state.step_started_at == T0
+    first = advance(rollout(), PLAN, broken, after(120))
+    assert (first.event, first.state.restarts, first.state.step_started_at) == ("restarted", 1, after(120))
+    second = advance(first.state, PLAN, broken, after(240)).state
+    paused = advance(second, PLAN, broken, after(360)).state
+    assert (paused.pause, paused.restarts, paused.step) == (PauseCause.INCOMPLETE, 2, 0)
+    assert not advance(paused, PLAN, broken, after(10_000)).state.step_done(0)
+    resumed = advance(paused, PLAN, Observation(None, [command(CommandKind.RESUME)]), after(400))
+    assert (resumed.state.phase, resumed.state.step_started_at) == (RolloutPhase.STEP, after(400))
+    assert advance(resumed.state, PLAN, Observation(analysis()), after(460)).state.step == 1

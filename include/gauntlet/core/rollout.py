@@ -91,8 +91,12 @@ def advance(state: RolloutState, plan: RolloutSection, observation: Observation,
     return _progress(state, plan, observation, now)
 
 
+MAX_RESTARTS = 2
+"""A journal that is incomplete time and again needs a person."""
+
+
 def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, reason: str) -> Transition:
-    """Begin a step at its weight, or the bake when there is no further one."""
+    """Begin a step at its weight, with a fresh window, or the bake when there is no further one."""
     if step >= len(plan.steps):
         done = _moved(state, now, phase=RolloutPhase.BAKE, step=len(plan.steps), pause=None, reason=reason)
         return Transition(done, (_route(done.weight_ppm, plan, now),), "passed")
@@ -105,6 +109,7 @@ def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, r
         weight_ppm=weight,
         step_started_at=now,
         looks=0,
+        restarts=state.restarts if step == state.step else 0,
         pause=None,
         hold_until=None,
         reason=reason,
@@ -181,8 +186,11 @@ def _command(
     match command.kind:
         case CommandKind.PAUSE if state.phase in _IN_TRAFFIC:
             return Transition(_paused(state, PauseCause.MANUAL, now, said), stay, "paused")
-        case CommandKind.RESUME if state.phase is RolloutPhase.PAUSED:
+        case CommandKind.RESUME if state.pause is PauseCause.MANUAL:
             return Transition(_moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=said), stay, "resumed")
+        case CommandKind.RESUME if state.phase is RolloutPhase.PAUSED:
+            again = enter(state.model_copy(update={"restarts": 0}), plan, state.step, now, said)
+            return Transition(again.state, again.actions, "restarted")
         case CommandKind.PROMOTE_STEP if state.phase in _STEPPING:
             return enter(state, plan, state.step + 1, now, said)
         case CommandKind.PROMOTE if state.phase in _STEPPING:
@@ -203,7 +211,8 @@ def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now:
     if seen.lapsed:
         text = f"lease lapsed, the canary had no traffic: step {state.step + 1} starts again"
         again = enter(state, plan, state.step, now, text)
-        return Transition(again.state, (*again.actions, Alert("warning", text)), "restarted")
+        begun = _paused(again.state, state.pause, now, text) if state.pause is PauseCause.MANUAL else again.state
+        return Transition(begun, (*again.actions, Alert("warning", text)), "restarted")
     if state.pause is PauseCause.MANUAL:
         return Transition(state, (_route(state.weight_ppm, plan, now),), "paused")
     if seen.frozen is not None:
@@ -216,6 +225,8 @@ def _step(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalysis | 
     waited = now - state.step_started_at
     held = waited >= step.warm_up + step.hold and (state.hold_until is None or now >= state.hold_until)
     lacking = _lacking(analysis, state, step)
+    if lacking and lacking[0] is PauseCause.INCOMPLETE and waited >= 2 * (step.warm_up + step.hold):
+        return _begin_again(state, plan, lacking[1], now)
     if held and lacking is None:
         where = f"step {state.step + 1} of {len(plan.steps)} passed"
         following = f", on to {plan.steps[state.step + 1].weight:g} %" if state.step + 1 < len(plan.steps) else ""
@@ -225,6 +236,15 @@ def _step(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalysis | 
     reason = lacking[1] if lacking else f"holding at {step.weight:g} % for {_left(step, state, now)} more"
     waiting = _moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=reason)
     return Transition(waiting, (_route(state.weight_ppm, plan, now),), "waiting")
+
+
+def _begin_again(state: RolloutState, plan: RolloutSection, why: str, now: datetime) -> Transition:
+    """What the journal has lost stays lost: only a window that begins now can become a complete one."""
+    if state.restarts >= MAX_RESTARTS:
+        return _pause(state, plan, PauseCause.INCOMPLETE, now, why)
+    again = enter(state, plan, state.step, now, f"step {state.step + 1} starts again: {why}")
+    counted = again.state.model_copy(update={"restarts": state.restarts + 1})
+    return Transition(counted, (*again.actions, Alert("warning", counted.reason)), "restarted")
 
 
 def _lacking(analysis: CanaryAnalysis | None, state: RolloutState, step: StepSection) -> tuple[PauseCause, str] | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gauntlet.core.ledger import Change
 from gauntlet.core.ports import Services
+from gauntlet.core.records.ledger import CandidateState
+from gauntlet.core.records.ledger import Transition as LedgerEvent
 from gauntlet.core.records.rollout import Quarantine, RolloutPhase, RolloutState, Routing
 from gauntlet.core.rollout import Action, Alert, Route, Transition, Withdraw, finish, lease_renewal_due
 from gauntlet.core.specs.rollout import RolloutSection
@@ -39,18 +42,48 @@ def rolled_back(services: Services, state: RolloutState, *, at: str) -> RolloutS
     ended = finish(state, RolloutPhase.ROLLED_BACK, now, state.reason)
     ended = ended.model_copy(update={"withdrawn_at": state.withdrawn_at or now})
     if ended.harmful:
-        candidate = ended.candidate
-        quarantine = Quarantine(
-            model=ended.model,
-            release_digest=candidate.release_digest,
-            version_id=candidate.version_id,
-            version=candidate.version,
-            rollout=ended.rollout,
-            reason=ended.reason,
-            at=ended.decided_at or now,
-        )
-        services.records.put(at, quarantine, candidate.release_digest, actor=ACTOR)
+        _quarantine(services, ended, at=at)
     return ended
+
+
+def _quarantine(services: Services, state: RolloutState, *, at: str) -> None:
+    """The release must not come back by itself: quarantine, ledger event and audit are one transaction."""
+    candidate = state.candidate
+    quarantine = Quarantine(
+        model=state.model,
+        release_digest=candidate.release_digest,
+        version_id=candidate.version_id,
+        version=candidate.version,
+        rollout=state.rollout,
+        reason=state.reason,
+        at=state.decided_at or state.updated_at,
+    )
+    standing = services.ledger.standing(state.model, candidate.release_digest)
+    events: tuple[LedgerEvent, ...] = ()
+    if standing is not None and standing.state is not CandidateState.QUARANTINED:
+        events = (
+            LedgerEvent(
+                model=state.model,
+                candidate=candidate.release_digest,
+                version=candidate,
+                before=standing.state,
+                after=CandidateState.QUARANTINED,
+                reason=state.reason,
+                actor=ACTOR,
+                run=state.run,
+            ),
+        )
+    services.ledger.commit(
+        Change(
+            model=state.model,
+            actor=ACTOR,
+            action="rollout.quarantined",
+            reason=state.reason,
+            transitions=events,
+            records=((at, quarantine, candidate.release_digest),),
+            run=state.run,
+        )
+    )
 
 
 def withdraw(services: Services, state: RolloutState, reason: str) -> None:

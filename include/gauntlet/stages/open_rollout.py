@@ -10,15 +10,14 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.model import RegisteredVersion
 from gauntlet.core.records.rollout import (
-    Quarantine,
     RolloutPhase,
     RolloutState,
     Routing,
-    ServedVersion,
 )
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.rollout import finish
 from gauntlet.stages.carry_out import ACTOR, withdraw
+from gauntlet.stages.releases import quarantine_of, served
 
 LOOK_BACK = 50
 """How many decisions back a challenger may lie; older ones were overtaken long ago."""
@@ -63,16 +62,6 @@ def open_rollout(services: Services, run: RunContext) -> RolloutState:
     return state
 
 
-def served(registered: RegisteredVersion) -> ServedVersion:
-    """A registered version as the server knows it."""
-    return ServedVersion(
-        version=registered.version,
-        version_id=registered.version_id,
-        release_uri=registered.release.uri,
-        release_digest=registered.release.digest,
-    )
-
-
 def _one_at_a_time(services: Services, run: RunContext, routing: Routing, now: datetime) -> None:
     for other in services.records.newest(run.model, RolloutState, LOOK_BACK):
         if other.over or other.run == run.run:
@@ -115,8 +104,9 @@ def _obstacle(services: Services, registered: RegisteredVersion, routing: Routin
     digest = registered.release.digest
     if routing.stable is not None and routing.stable.release_digest == digest:
         return "is champion already"
-    if services.records.newest(registered.model, Quarantine, name=digest):
-        return "is quarantined"
+    quarantine = quarantine_of(services, registered.model, digest, registered.release.tree_digest)
+    if quarantine is not None:
+        return f"is quarantined: {quarantine.reason}"
     if digest in tried:
         return "has been rolled out before"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gauntlet.core.errors import InfrastructureError, MissingRecord, RolloutAborted
 from gauntlet.core.judge import Golden, case_for, judge
@@ -23,8 +23,6 @@ from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.carry_out import ACTOR, carry_out
 from gauntlet.stages.preflight import largest_difference, read_golden
 
-MARGIN = timedelta(seconds=5)
-"""Read this much before a step began: workers stamp requests when they come, the step is known by its epoch."""
 GOLDEN_ROWS = 32
 IN_TRAFFIC = (RolloutPhase.STEP, RolloutPhase.PAUSED, RolloutPhase.BAKE)
 
@@ -108,7 +106,7 @@ def _tripped(services: Services, routing: Routing) -> str | None:
 def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: datetime) -> CanaryAnalysis:
     plan = spec.rollout.steps[state.step]
     since = state.step_started_at
-    table = services.journal.read(state.model, since - MARGIN, now, state.rollout)
+    table = services.journal.read(state.model, since, now, state.rollout)
     window = read_window(
         table,
         rollout=state.rollout,

@@ -143,6 +143,8 @@ class RolloutState(Record):
     looks: int = 0
     pause: PauseCause | None = None
     hold_until: Instant | None = None
+    restarts: int = 0
+    """How often this step has begun again because its journal was incomplete."""
     commands: tuple[str, ...] = ()
     """Ids of the commands that have been carried out."""
     decided_at: Instant | None = None
