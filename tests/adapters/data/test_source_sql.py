@@ -182,8 +182,8 @@ def test_an_airflow_connection_is_resolved_by_who_knows_airflow(tmp_path: Path, 
 def test_unusable_queries_are_explained(pull: Pull, sqlite: str) -> None:
     with pytest.raises(DataRejected, match=r"refuses source\.query: no such table: nowhere"):
         pull(**{"source.query": "SELECT * FROM nowhere"})
+    columns = ", ".join(c.name for c in TABLE.columns if c.name != "income")
     with pytest.raises(DataRejected, match=r"no column 'income' \(source.features\): did you mean 'incomes'"):
-        columns = ", ".join(c.name for c in TABLE.columns if c.name != "income")
         pull(**{"source.query": f"SELECT {columns}, income AS incomes FROM applications"})
     with pytest.raises(DataRejected, match="the query yields no row"):
         pull(**{"source.query": "SELECT * FROM applications WHERE 1 = 0"})
