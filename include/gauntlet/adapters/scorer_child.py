@@ -201,11 +201,11 @@ def probe(candidate: Path, champion: Path | None) -> dict[str, Any]:
     if checks[0]["passed"]:
         found["load_seconds"] = time.perf_counter() - before
         found["rss_mb"] = max(own_rss_mb() - held, 0.0)
-        smoke = {"infer": check_infer, "output": check_output, "batch": check_batch}
+        smoke = {"infer": check_infer, "output_valid": check_output, "batch": check_batch}
         checks += [attempt(name, lambda check=check: check(scorer)) for name, check in smoke.items()]  # type: ignore[misc]
         checks.append(attempt("latency", lambda: _measure_latency(found, scorer, champion)))
     else:
-        checks += [_not_reached(name) for name in ("infer", "output", "batch", "latency")]
+        checks += [_not_reached(name) for name in ("infer", "output_valid", "batch", "latency")]
     found["checks"] = [*checks, *_error_scenarios(candidate, scorer, loaded=checks[0]["passed"])]
     return found
 

@@ -38,7 +38,7 @@ class LightGBMTrainer:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="training-", dir=folder.parent) as name:
             work = Path(name)
-            (work / "job.json").write_text(json.dumps(_job(spec, job, folder)))
+            (work / "job.json").write_text(json.dumps(describe(spec, job, folder)))
             ending = run_child(
                 [*self._command, str(work / "job.json")],
                 work / "log",
@@ -48,7 +48,8 @@ class LightGBMTrainer:
             return _result(spec, ending, work)
 
 
-def _job(spec: ModelSpec, job: TrainingJob, folder: Path) -> dict[str, object]:
+def describe(spec: ModelSpec, job: TrainingJob, folder: Path) -> dict[str, object]:
+    """The job file's content."""
     return {
         "spec": spec.model_dump(mode="json"),
         "snapshot": str(job.snapshot),

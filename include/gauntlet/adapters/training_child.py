@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +33,9 @@ from gauntlet.core.digest import sha256_bytes
 from gauntlet.core.encoding import compile_row, kinds, learn_feature
 from gauntlet.core.errors import DataRejected, Rejection, TrainingFailed
 from gauntlet.core.golden import Row, choose_golden, make_golden, plain_row
-from gauntlet.core.metrics import METRICS, MetricError, Sample, measure
+from gauntlet.core.metrics import Sample
 from gauntlet.core.model_text import text_name, tree_digest, validate_model_text
+from gauntlet.core.part_metrics import part_metrics
 from gauntlet.core.records.model import (
     Calibration,
     Feature,
@@ -60,11 +61,6 @@ FITTED_PARTS = ("train", "validation", "calibration")
 SCORED_ROWS = 100_000
 """Rows of each part that metrics are measured on."""
 GOLDEN_CANDIDATES = 2_000
-REPORTED = {
-    Task.BINARY: ("roc_auc", "pr_auc", "log_loss", "brier", "f1", "ece"),
-    Task.REGRESSION: ("rmse", "mae", "r2"),
-    Task.MULTICLASS: ("log_loss", "accuracy", "macro_f1"),
-}
 NONNEGATIVE = {"poisson", "tweedie"}
 POSITIVE = {"gamma"}
 _PDEATHSIG = 1
@@ -437,20 +433,6 @@ def golden_set(job: Job, model: Model, train: Part) -> GoldenSet:
     return make_golden(rows, score)
 
 
-def part_metrics(job: Job, part: Part, scores: Floats, threshold: float | None) -> dict[str, float]:
-    """What can be measured on a part; a metric that is not defined there is left out."""
-    sample = Sample(part.label, scores, part.weight, threshold)
-    found = {}
-    for name in REPORTED[job.spec.task]:
-        if METRICS[name].needs_threshold and threshold is None and scores.ndim == 1:
-            continue
-        try:
-            found[f"{part.name}.{name}"] = measure(name, sample)
-        except MetricError as error:
-            _say(f"{part.name}.{name}: {error}")
-    return found
-
-
 def importances(model: Model) -> tuple[FeatureImportance, ...]:
     """Gain and splits per feature, in model order."""
     gain = model.fit.booster.feature_importance("gain", iteration=model.fit.iterations)
@@ -529,12 +511,15 @@ def _threshold(job: Job, model: Model, part: Part) -> tuple[float | None, str]:
         return None, "none"
     if isinstance(wanted, float):
         return wanted, "given"
-    profit = profit_of(job.spec)
-    columns = {
-        name: np.asarray(part.rows.column(name).cast("float64").fill_null(np.nan).to_numpy()) for name in profit.reads
-    }
-    sample = Sample(part.label, model.score_part(part), part.weight, None, columns, profit)
+    sample = Sample(part.label, model.score_part(part), part.weight)
+    if wanted == "profit":
+        profit = profit_of(job.spec)
+        sample = replace(sample, profit=profit, columns={name: _values(part.rows, name) for name in profit.reads})
     return choose_threshold(wanted, sample), f"{wanted} on {part.name}"
+
+
+def _values(rows: SnapshotRows, name: str) -> Floats:
+    return np.asarray(rows.column(name).cast("float64").fill_null(np.nan).to_numpy(), np.float64)
 
 
 def _sidecar(job: Job, model: Model, threshold: float | None) -> ModelSidecar:
@@ -567,7 +552,11 @@ def _metrics(job: Job, model: Model, parts: Iterable[Part], threshold: float | N
     for part in parts:
         if len(part.label):
             some = part.some(SCORED_ROWS)
-            metrics |= part_metrics(job, some, model.score_part(some), threshold)
+            sample = Sample(some.label, model.score_part(some), some.weight, threshold)
+            found, undefined = part_metrics(job.spec.task, part.name, sample)
+            metrics |= found
+            for sentence in undefined:
+                _say(sentence)
     return metrics
 
 

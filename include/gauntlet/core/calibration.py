@@ -98,7 +98,8 @@ def fit_isotonic(scores: Floats, labels: Floats, weights: Floats) -> Calibration
     """Least-squares monotone fit by pool-adjacent-violators, with scikit-learn's knots.
 
     Rows with the same score are averaged first; of a run of equal fitted values only the two ends are
-    kept as knots.
+    kept as knots. Values are kept ``1 / (rows + 2)`` away from 0 and 1 (scikit-learn's ``y_min`` and
+    ``y_max``): no number of rows proves that something cannot happen, and one such row would cost all.
     """
     import numpy as np
     from scipy.optimize import isotonic_regression
@@ -107,7 +108,8 @@ def fit_isotonic(scores: Floats, labels: Floats, weights: Floats) -> Calibration
     order = np.lexsort((labels[positive], scores[positive]))
     x, y, w = scores[positive][order], labels[positive][order], weights[positive][order]
     x, y, w = _average_ties(x, y, w)
-    fitted = np.clip(isotonic_regression(y, weights=w, increasing=True).x, 0.0, 1.0)
+    least = 1 / (len(labels) + 2)
+    fitted = np.clip(isotonic_regression(y, weights=w, increasing=True).x, least, 1 - least)
     keep = np.ones(len(x), bool)
     keep[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
     return Calibration(method="isotonic", x=tuple(x[keep].tolist()), y=tuple(fitted[keep].tolist()))

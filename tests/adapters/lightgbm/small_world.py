@@ -65,7 +65,7 @@ def columns_of(rows: int, task: str = "binary", seed: int = 0) -> dict[str, Any]
         "net income": income,
         "steps": steps,
         "new": new,
-        "kind": pa.array(np.where(rng.random(rows) < 0.05, None, kind).tolist(), pa.string()),
+        "kind": pa.array(kind.tolist(), pa.string(), mask=rng.random(rows) < 0.05),
         "place": pa.array(rng.choice(["north", "south"], rows)),
     }
 
