@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import msgspec
@@ -91,8 +91,7 @@ class App:
         self._journal, self._counters, self._worker = journal, counters, worker
         self._folder = counters_folder
         self._number = 0
-        self._under_way = 0
-        self._request_places: dict[tuple[str, str, int], int] = {}
+        self.under_way = 0
         self._slow = counters.place("gauntlet_slow_total")
         self._routes = self._table()
 
@@ -114,13 +113,12 @@ class App:
             table["/predict"] = _PredictNamed(self)
         return table
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One HTTP request."""
-        handler = self._routes.get(scope["path"])
-        if handler is None:
-            await self._refuse(send, Refused(404, f"no such path: {scope['path']}", paths=sorted(self._routes)))
-            return
-        await handler(scope, receive, send)
+        return self._routes.get(scope["path"], self._unknown)(scope, receive, send)
+
+    async def _unknown(self, scope: Scope, _: Receive, send: Send) -> None:
+        await refuse(send, Refused(404, f"no such path: {scope['path']}", paths=sorted(self._routes)))
 
     # ---- answering rows ----------------------------------------------------------------------------
 
@@ -128,29 +126,41 @@ class App:
         self, model: ServedModel, protocol: str, scope: Scope, receive: Receive, send: Send, work: Work
     ) -> None:
         """Run ``work(body, start_ns, at)`` under the limits; every refusal becomes its answer and is counted."""
-        start = time.perf_counter_ns()
-        status = 200
+        start = perf_counter_ns()
         try:
-            if scope["method"] != "POST":
-                raise Refused(405, f"{scope['path']} takes POST", headers=[(b"allow", b"POST")])
-            if self._under_way >= self.config.max_concurrency:
-                raise self._busy("too many requests under way")
-            self._under_way += 1
+            self.admit(scope)
+            self.under_way += 1
             try:
                 await work(await self.bodies.read(receive), start, now_us())
             finally:
-                self._under_way -= 1
-        except ConnectionError:
-            status = 499
+                self.under_way -= 1
         except Exception as error:  # every failure must reach the client as an answer
+            await self.failed(model, protocol, error, send)
+        else:
+            self._counters.values[self.request_place(model, protocol, 200)] += 1
+
+    def admit(self, scope: Scope) -> None:
+        """Refuse what this path does not take, and more than can be under way."""
+        if scope["method"] != "POST":
+            raise Refused(405, f"{scope['path']} takes POST", headers=[(b"allow", b"POST")])
+        if self.under_way >= self.config.max_concurrency:
+            raise self._busy("too many requests under way")
+
+    async def failed(self, model: ServedModel, protocol: str, error: Exception, send: Send) -> None:
+        """Answer an error and count it."""
+        if isinstance(error, ConnectionError):
+            status = 499
+        else:
             refused = self.refusal(model, error)
             status = refused.status
-            await self._refuse(send, refused)
-        place = self._request_places.get((model.name, protocol, status))
-        if place is None:
-            name = key("gauntlet_requests_total", model=model.name, protocol=protocol, status=str(status))
-            place = self._request_places[model.name, protocol, status] = self._counters.place(name)
-        self._counters.values[place] += 1
+            await refuse(send, refused)
+        self._counters.values[self.request_place(model, protocol, status)] += 1
+
+    def request_place(self, model: ServedModel, protocol: str, status: int) -> int:
+        """Where requests with this outcome are counted."""
+        return self._counters.place(
+            key("gauntlet_requests_total", model=model.name, protocol=protocol, status=str(status))
+        )
 
     def refusal(self, model: ServedModel, error: Exception) -> Refused:
         """The answer to an error."""
@@ -174,9 +184,6 @@ class App:
         wait = b"%d" % self.config.retry_after_s
         return Refused(503, reason, headers=[(b"retry-after", wait)])
 
-    async def _refuse(self, send: Send, refused: Refused) -> None:
-        await answer(send, refused.status, encode(refused.detail), [JSON, *refused.headers])
-
     def next_id(self) -> str:
         """A request id, unique over workers and restarts."""
         self._number += 1
@@ -188,7 +195,7 @@ class App:
         if policy.overflow == "block":
             while model.stream.full:
                 await asyncio.sleep(BLOCK_S)
-        latency = (time.perf_counter_ns() - start) // 1000
+        latency = (perf_counter_ns() - start) // 1000
         if latency > SLOW_US:
             self._counters.values[self._slow] += 1
         waiting = model.finish(written, latency)
@@ -201,7 +208,7 @@ class App:
 
     def after(self, model: ServedModel) -> None:
         """Score with the other version once the answer is on its way."""
-        asyncio.get_running_loop().call_soon(model.score_others)
+        model.score_others_soon(asyncio.get_running_loop())
 
     async def answer_rows(
         self,
@@ -274,66 +281,83 @@ class _Predict:
 
     def __init__(self, app: App, model: ServedModel) -> None:
         self._app, self._model = app, model
+        policy = model.stream.policy
+        self._direct = policy.durability == "interval" and policy.overflow != "block"
+        self._values = model.counters.values
+        self._place = app.request_place(model, "native", 200)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def work(body: bytes, start: int, at: int) -> None:
-            await self.predict(body, start, at, send)
+        """One request: the path that everything else here is kept off."""
+        app, model = self._app, self._model
+        start = perf_counter_ns()
+        try:
+            app.admit(scope)
+            app.under_way += 1
+            try:
+                body = await app.bodies.read(receive)
+                reply, written = self._strict(body, now_us()) or await self._checked(body, now_us())
+                if self._direct:
+                    waiting = model.finish(written, (perf_counter_ns() - start) // 1000)
+                else:
+                    waiting = await app.settle(model, written, start)
+                await answer_json(send, reply)
+            finally:
+                app.under_way -= 1
+            if waiting:
+                app.after(model)
+            self._values[self._place] += 1
+        except Exception as error:  # every failure must reach the client as an answer
+            await app.failed(model, "native", error, send)
 
-        await self._app.guarded(self._model, "native", scope, receive, send, work)
-
-    async def predict(self, body: bytes, start: int, at: int, send: Send) -> None:
-        """Answer one body."""
+    def _strict(self, body: bytes, at: int) -> tuple[bytes, list[Written]] | None:
+        """Answer one row that is exactly as training saw it; ``None``: look closer."""
         app, model = self._app, self._model
         route = model.current()
         try:
             request: Any = route.decoder.decode(body)
         except (msgspec.ValidationError, msgspec.DecodeError):
-            await self._checked(body, start, at, send)
-            return
+            return None
+        row = request.row
+        if row is msgspec.UNSET or request.rows is not msgspec.UNSET or request.model not in {None, model.name}:
+            return None
         request_id = request.request_id or app.next_id()
-        if request.row is msgspec.UNSET or request.rows is not msgspec.UNSET or request.model not in (None, model.name):
-            await self._checked(body, start, at, send)
-            return
-        entity = request.entity if request.entity is not None else route.decoder.entity(request.row)
-        one, record = model.answer(route, request.row, None, entity_text(entity), request_id, 0, at)
-        await self._send_single(one, record, route.epoch, request_id, start, send)
+        entity = request.entity if request.entity is not None else route.decoder.entity(row)
+        if entity.__class__ is not str:
+            entity = entity_text(entity)
+        one, record = model.answer(route, row, None, entity, request_id, 0, at)
+        return _single(model.name, route.epoch, request_id, one), [record]
 
-    async def _send_single(
-        self, one: Answer, record: Written, epoch: int, request_id: str, start: int, send: Send
-    ) -> None:
-        side, prediction = one.side, one.prediction
-        body = encode(
-            SingleAnswer(
-                self._model.name,
-                epoch,
-                request_id,
-                prediction.score,
-                decision_of(one),
-                side.version,
-                side.version_id,
-                one.arm,
-                one.assignment.sticky,
-                prediction.scores,
-            )
-        )
-        waiting = await self._app.settle(self._model, [record], start)
-        await answer_json(send, body)
-        if waiting:
-            self._app.after(self._model)
-
-    async def _checked(self, body: bytes, start: int, at: int, send: Send) -> None:
+    async def _checked(self, body: bytes, at: int) -> tuple[bytes, list[Written]]:
         app, model = self._app, self._model
         plain = native_request(body, model)
         request_id = plain["request_id"] or app.next_id()
         answers, written, epoch = await app.answer_rows(model, plain["rows"], plain["entities"], request_id, at)
         if plain["single"]:
-            await self._send_single(answers[0], written[0], epoch, request_id, start, send)
-            return
-        reply = encode(BatchAnswer(model.name, epoch, request_id, [row_answer(one) for one in answers]))
-        waiting = await app.settle(model, written, start)
-        await answer_json(send, reply)
-        if waiting:
-            app.after(model)
+            return _single(model.name, epoch, request_id, answers[0]), written
+        return encode(BatchAnswer(model.name, epoch, request_id, [row_answer(one) for one in answers])), written
+
+
+def _single(model: str, epoch: int, request_id: str, one: Answer) -> bytes:
+    side, prediction = one.side, one.prediction
+    return encode(
+        SingleAnswer(
+            model,
+            epoch,
+            request_id,
+            prediction.score,
+            decision_of(one),
+            side.version,
+            side.version_id,
+            one.arm,
+            one.assignment.sticky,
+            prediction.scores,
+        )
+    )
+
+
+async def refuse(send: Send, refused: Refused) -> None:
+    """Answer a refusal."""
+    await answer(send, refused.status, encode(refused.detail), [JSON, *refused.headers])
 
 
 class _PredictNamed:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite, nan
 from operator import gt, lt
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -69,30 +69,32 @@ class Encoder:
         self._codes_by_name = {features[index].name: codes for index, codes in self._codes}
         self._lows = [_bound(feature.minimum, -inf) for feature in features]
         self._highs = [_bound(feature.maximum, inf) for feature in features]
-        self._nullable = frozenset(index for index, feature in enumerate(features) if feature.nullable)
+        numbers = [index for index, feature in enumerate(features) if feature.categories is None]
+        self._nullable = frozenset(index for index in numbers if features[index].nullable)
+        self._some_nullable = bool(self._nullable)
 
-    def strict(self, values: Vector) -> Vector:
-        """Encode typed values in signature order, in place; :class:`Irregular` when there is anything to remark."""
+    def strict(self, values: Vector, *, in_range: bool) -> Vector:
+        """Encode typed values in signature order, in place; :class:`Irregular` when there is anything to remark.
+
+        ``in_range``: the decoder has already compared them with this signature's ranges.
+        """
         for index, codes in self._codes:
             code = codes.get(values[index])
             if code is None:
                 raise Irregular
             values[index] = code
-        try:
-            beyond = any(map(lt, values, self._lows)) or any(map(gt, values, self._highs))
-        except TypeError:
+        if self._some_nullable and None in values:
             values = self._without_nulls(values)
-            beyond = any(map(lt, values, self._lows)) or any(map(gt, values, self._highs))
-        if beyond:
+        if not in_range and (any(map(lt, values, self._lows)) or any(map(gt, values, self._highs))):
             raise Irregular
         return values
 
     def _without_nulls(self, values: Vector) -> Vector:
         for index, value in enumerate(values):
-            if value is None and index in self._nullable:
+            if value is None:
+                if index not in self._nullable:
+                    raise Irregular
                 values[index] = nan
-            elif not isinstance(value, (int, float)):
-                raise Irregular
         return values
 
     def checked(self, row: Row, deviations: Deviations, ignored: frozenset[str] = frozenset()) -> Vector:
@@ -150,14 +152,19 @@ class Encoder:
 
 
 class RequestDecoder:
-    """Typed decoding of request bodies for the versions that may answer them."""
+    """Typed decoding of request bodies for the versions that may answer them.
+
+    The ranges of the first version are checked while decoding, in C.
+    """
 
     def __init__(self, encoders: Sequence[Encoder], entity: str | None, *, ignore_extra: bool) -> None:
         """The first encoder's features are required in strict rows, the others' are optional."""
-        fields = _fields(encoders, entity)
+        fields, agreed = _fields(encoders, entity)
         names = [name for name, _ in fields]
         self.names = tuple(names)
         self._entity = f"f{names.index(entity)}" if entity is not None else None
+        self.ranged = [agreed and encoder.features == encoders[0].features for encoder in encoders]
+        """Per version, whether decoding has checked its ranges."""
         self._orders = [[names.index(name) for name in encoder.names] for encoder in encoders]
         self._straight = [order == list(range(len(order))) for order in self._orders]
         row = msgspec.defstruct(
@@ -228,23 +235,40 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _fields(encoders: Sequence[Encoder], entity: str | None) -> list[tuple[str, tuple[Any, ...]]]:
+def _fields(encoders: Sequence[Encoder], entity: str | None) -> tuple[list[tuple[str, tuple[Any, ...]]], bool]:
+    """Each field's type and default, and whether the versions agree on all types."""
     fields: dict[str, tuple[Any, ...]] = {}
+    agreed = True
     for encoder in encoders:
         for feature in encoder.features:
             strict: Any = _STRICT_TYPES[feature.kind]
             if feature.nullable:
                 strict = strict | None
             if encoder is encoders[0]:
-                fields[feature.name] = (strict,)
+                fields[feature.name] = (_ranged(feature),)
             elif feature.name not in fields:
                 fields[feature.name] = (strict | None | msgspec.UnsetType, msgspec.UNSET)
-            elif fields[feature.name][0] != strict:
+            elif not _same_type(encoders[0], feature):
                 # Versions disagree on its type: what is not decoded is left to the checked way.
                 fields[feature.name] = (msgspec.Raw, *fields[feature.name][1:])
+                agreed = False
     if entity is not None and entity not in fields:
         fields[entity] = (str | int | float | None | msgspec.UnsetType, msgspec.UNSET)
-    return list(fields.items())
+    return list(fields.items()), agreed
+
+
+def _ranged(feature: Feature) -> Any:
+    """The strict type of a feature, with its range."""
+    strict: Any = _STRICT_TYPES[feature.kind]
+    if feature.kind is FeatureKind.NUMERIC and (feature.minimum is not None or feature.maximum is not None):
+        strict = Annotated[float, msgspec.Meta(ge=feature.minimum, le=feature.maximum)]
+    return strict | None if feature.nullable else strict
+
+
+def _same_type(encoder: Encoder, feature: Feature) -> bool:
+    """Whether the strict type that one version gives a feature will do for another."""
+    first = encoder.features[encoder.names.index(feature.name)]
+    return (first.kind, first.nullable) == (feature.kind, feature.nullable)
 
 
 def _request_fields(row: Any) -> list[tuple[str, Any, Any]]:

@@ -43,6 +43,12 @@ def library() -> ctypes.CDLL:
     return lib
 
 
+@cache
+def _fast_call() -> Any:
+    """The single-row call, holding the interpreter lock: it takes microseconds, and giving the lock away costs more."""
+    return ctypes.PyDLL(library()._name).LGBM_BoosterPredictForMatSingleRowFast
+
+
 # LightGBM writes warnings to standard output; errors come back as return codes all the same.
 _SILENT = _LOG(lambda _: None)
 
@@ -64,7 +70,6 @@ def _declare(lib: ctypes.CDLL) -> None:
         text,
         pointer,
     ]
-    lib.LGBM_BoosterPredictForMatSingleRowFast.argtypes = [pointer] * 4
     lib.LGBM_FastConfigFree.argtypes = [pointer]
     lib.LGBM_RegisterLogCallback.argtypes = [_LOG]
 
@@ -126,7 +131,7 @@ class RowScorer:
         self._pack = Struct(f"{booster.features}d").pack_into
         self._out = array("d", bytes(8 * booster.classes))
         self._length = ctypes.c_int64()
-        self._fast: Any = library().LGBM_BoosterPredictForMatSingleRowFast
+        self._fast: Any = _fast_call()
         self._arguments = (
             self._config,
             ctypes.c_void_p(self._buffer.buffer_info()[0]),

@@ -6,16 +6,20 @@ challenger, and enough failures trip its breaker, which all workers see with the
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from time import perf_counter_ns
+from typing import Any
+
+import msgspec
 
 from gauntlet.core.encoding import category_text
 from gauntlet.core.journal import Status
-from gauntlet.core.records.rollout import Routing
+from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
 from gauntlet.serving.breaker import Breaker
 from gauntlet.serving.config import ModelServing, ServerConfig
@@ -23,13 +27,14 @@ from gauntlet.serving.inputs import Deviations, InputRejected, Irregular, Vector
 from gauntlet.serving.journal import Stream
 from gauntlet.serving.lightgbm_c import ScoringError
 from gauntlet.serving.loader import LoadedVersion, golden_mismatch
-from gauntlet.serving.metrics import Latency, key
+from gauntlet.serving.metrics import key
 from gauntlet.serving.route import Route, Side, side_of
 from gauntlet.serving.scorer import Prediction, Predictor
 from gauntlet.serving.shared import ControlWords, Counters
 from gauntlet.serving.snapshot import Snapshot
 
-STABLE, CANARY = "stable", "canary"
+STABLE, CANARY = Arm.STABLE.value, Arm.CANARY.value
+OK = Status.OK
 NAN = math.nan
 SPILL = 10
 """With ``overflow: spill`` the queue may grow to this many times its capacity."""
@@ -45,29 +50,34 @@ class ModelFailed(Exception):
     """The champion itself could not score a row. Answered with 500."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One answered row."""
 
     prediction: Prediction
     side: Side
     assignment: Assignment
-
-    @property
-    def arm(self) -> str:
-        """The arm the row was assigned to."""
-        return CANARY if self.assignment.canary else STABLE
+    arm: str
+    """The arm the row was assigned to."""
 
 
-class Written(NamedTuple):
+class Written(msgspec.Struct, frozen=True, gc=False):
     """A row on its way to the journal, complete but for latency and the other version's score."""
 
     head: tuple[Any, ...]
     decision: int
     tail: tuple[Any, ...]
+    own: Side
     other: Side | None
     typed: Any
     raw: Mapping[str, Any] | None
     vector: Vector | None
+
+
+_ALONE = Assignment(canary=False, bucket=-1, sticky=True, basis=Basis.HASH)
+_ALONE_ANONYMOUS = Assignment(canary=False, bucket=-1, sticky=False, basis=Basis.REQUEST)
+"""Without a canary nobody is drawn, and a bucket would cost a hash."""
+AFTER_S = 0.002
+"""How long after an answer the other version scores: together with its neighbours, and never before it is sent."""
 
 
 class ServedModel:
@@ -98,12 +108,16 @@ class ServedModel:
         self._budget_us = serving.challenger_budget_ms * 1000
         self._features = serving.journal.features
         self._keep_entity = serving.journal.entity
-        self._latencies: dict[tuple[str, str], Latency] = {}
-        self._places: dict[tuple[str, str, str], int] = {}
+        self._plain_entity = self._keep_entity == "plain"
         self._ignored = frozenset() if self.settings.entity is None else frozenset({self.settings.entity})
         self._shadow: deque[tuple[Written, int]] = deque()
+        self._shadow_places = {
+            outcome: counters.place(key("gauntlet_shadow_total", model=name, outcome=outcome))
+            for outcome in ("scored", "failed", "dropped")
+        }
+        self._shadow_due = False
         self._allowance_ns = 0.0
-        self._allowed_at = time.perf_counter_ns()
+        self._allowed_at = perf_counter_ns()
         gauges = ("routing_epoch", "canary_weight_ppm", "ready")
         self._gauges = [counters.place(key(f"gauntlet_{gauge}", model=name)) for gauge in gauges]
 
@@ -162,7 +176,7 @@ class ServedModel:
         before = self.route.mark if self.route else 0
         self.route = Route(
             routing,
-            side_of(stable, self._predictors, self.settings, routing.stable.version),
+            self._side(stable, routing.stable.version),
             self._canary_side(routing),
             self.settings,
             tripped=self._seen[1],
@@ -175,7 +189,10 @@ class ServedModel:
         canary = self.versions.get(routing.canary.release_digest) if routing.canary else None
         if canary is None or routing.canary is None:
             return None
-        return side_of(canary, self._predictors, self.settings, routing.canary.version)
+        return self._side(canary, routing.canary.version)
+
+    def _side(self, version: LoadedVersion, number: int) -> Side:
+        return side_of(version, self.predictor_of(version), self.settings, number, self.counters)
 
     def _show(self) -> None:
         values, (epoch, weight, ready) = self.counters.values, self._gauges
@@ -233,30 +250,68 @@ class ServedModel:
     ) -> tuple[Answer, Written]:
         """Assign and score one row, typed or raw; :class:`InputRejected` when the policy refuses it."""
         assignment = self._assign(route, entity, request_id)
-        own = route.canary if assignment.canary else route.stable
+        if assignment.canary:
+            return self._answer_canary(route, typed, raw, assignment, entity, request_id, index, at)
+        stable = route.stable
+        vector = self._encode(route, stable, typed, raw)
+        began = perf_counter_ns()
+        prediction = self._predict_stable(stable, vector)
+        model_us = (perf_counter_ns() - began) / 1000
+        other = route.canary if route.weight else None
+        written = Written(
+            (
+                request_id,
+                at,
+                index,
+                route.epoch,
+                route.rollout,
+                stable.version_id,
+                STABLE,
+                entity if self._plain_entity else self._kept_entity(entity),
+                assignment.bucket,
+                assignment.basis,
+                route.weight,
+                prediction.score,
+                None if other is None else other.version_id,
+            ),
+            prediction.decision,
+            (model_us, OK, None, self._kept_features(stable)),
+            stable,
+            other,
+            typed,
+            raw,
+            vector if route.same_vector else None,
+        )
+        return Answer(prediction, stable, assignment, STABLE), written
+
+    def _answer_canary(
+        self,
+        route: Route,
+        typed: Any,
+        raw: Mapping[str, Any] | None,
+        assignment: Assignment,
+        entity: str | None,
+        request_id: str,
+        index: int,
+        at: int,
+    ) -> tuple[Answer, Written]:
+        own = route.canary
         assert own is not None
-        status, error = Status.OK, None
-        answered, vector, model_us = own, None, NAN
+        answered, status, error, model_us = own, OK, None, NAN
         try:
             vector = self._encode(route, own, typed, raw)
-            began = time.perf_counter_ns()
+            began = perf_counter_ns()
             prediction = own.predict(vector)
-            model_us = (time.perf_counter_ns() - began) / 1000
-            if assignment.canary and model_us > self._budget_us:
+            model_us = (perf_counter_ns() - began) / 1000
+            if model_us > self._budget_us:
                 error = "slow"
                 self._canary_error(route, error)
         except (ScoringError, InputRejected) as failure:
-            if not assignment.canary:
-                self._stable_failed(route, failure)
-            answered = route.stable
+            answered, status, error = route.stable, Status.FALLBACK, _cause(failure)
             vector = self._encode(route, answered, typed, raw)
-            prediction = self._predict_stable(route, vector)
-            status, error = Status.FALLBACK, _cause(failure)
+            prediction = self._predict_stable(answered, vector)
             self._canary_error(route, error)
-        answer = Answer(prediction, answered, assignment)
-        other = None
-        if route.weight and status == Status.OK:
-            other = route.stable if assignment.canary else route.canary
+        other = route.stable if route.weight and status is OK else None
         head = (
             request_id,
             at,
@@ -264,22 +319,22 @@ class ServedModel:
             route.epoch,
             route.rollout,
             own.version_id,
-            CANARY if assignment.canary else STABLE,
+            CANARY,
             self._kept_entity(entity),
             assignment.bucket,
             assignment.basis,
             route.weight,
             prediction.score,
-            other.version_id if other else None,
+            None if other is None else other.version_id,
         )
         tail = (model_us, status, error, self._kept_features(answered))
-        return answer, Written(
-            head, prediction.decision, tail, other, typed, raw, vector if route.same_vector else None
-        )
+        reusable = vector if route.same_vector else None
+        written = Written(head, prediction.decision, tail, own, other, typed, raw, reusable)
+        return Answer(prediction, answered, assignment, CANARY), written
 
     def _assign(self, route: Route, entity: str | None, request_id: str) -> Assignment:
         if route.canary is None:
-            return Assignment(False, -1, entity is not None, Basis.REQUEST if entity is None else Basis.HASH)
+            return _ALONE_ANONYMOUS if entity is None else _ALONE
         if route.weight:
             self._check_lease(route)
         if entity is None:
@@ -296,7 +351,8 @@ class ServedModel:
     def _encode(self, route: Route, side: Side, typed: Any, raw: Mapping[str, Any] | None) -> Vector:
         if typed is not None:
             try:
-                return side.encoder.strict(route.decoder.values(typed, 0 if side is route.stable else 1))
+                decoder, number = route.decoder, int(side is not route.stable)
+                return side.encoder.strict(decoder.values(typed, number), in_range=decoder.ranged[number])
             except (Irregular, TypeError):
                 raw = route.decoder.plain(typed)
         assert raw is not None
@@ -311,18 +367,12 @@ class ServedModel:
         feature = "*" if kind == "extra" else name
         self.counters.add(key(counter, model=self.name, feature=feature, kind=kind))
 
-    def _predict_stable(self, route: Route, vector: Vector) -> Prediction:
+    def _predict_stable(self, stable: Side, vector: Vector) -> Prediction:
         try:
-            return route.stable.predict(vector)
+            return stable.predict(vector)
         except ScoringError as failure:
-            self._stable_failed(route, failure)
-            raise AssertionError from failure
-
-    def _stable_failed(self, route: Route, failure: ScoringError | InputRejected) -> None:
-        if isinstance(failure, InputRejected):
-            raise failure
-        self._count(route.stable.version_id, STABLE, Status.ERROR)
-        raise ModelFailed(f"version {route.stable.version_id}: {failure}") from failure
+            self._count(stable.version_id, STABLE, Status.ERROR)
+            raise ModelFailed(f"version {stable.version_id}: {failure}") from failure
 
     def _canary_error(self, route: Route, error: str) -> None:
         if self._breaker.error(time.monotonic()) and route.weight:
@@ -353,7 +403,11 @@ class ServedModel:
     def finish(self, written: list[Written], latency_us: int) -> bool:
         """Count answered rows and journal those that are complete; whether some wait for the other version."""
         for row in written:
-            self._count(row.head[5], row.head[6], row.tail[1])
+            tally = row.own.tallies[row.head[6]]
+            if row.tail[1] is OK:
+                tally.values[tally.ok] += 1
+            else:
+                self._count(row.own.version_id, row.head[6], row.tail[1])
             if row.other is None:
                 self._journal((*row.head, NAN, row.decision, latency_us, *row.tail))
             elif len(self._shadow) < self.config.shadow_queue:
@@ -362,30 +416,32 @@ class ServedModel:
                 self._shadow_count("dropped")
                 self._journal((*row.head, NAN, row.decision, latency_us, *row.tail))
         if written:
-            version_id, arm = written[0].head[5], written[0].head[6]
-            latency = self._latencies.get((version_id, arm))
-            if latency is None:
-                latency = Latency(self.counters, model=self.name, version=version_id, arm=arm)
-                self._latencies[version_id, arm] = latency
-            latency.observe(latency_us)
+            written[0].own.tallies[written[0].head[6]].latency.observe(latency_us)
         return bool(self._shadow)
+
+    def score_others_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have waiting rows scored once the answers are on their way."""
+        if not self._shadow_due:
+            self._shadow_due = True
+            loop.call_later(AFTER_S, self.score_others)
 
     def score_others(self, *, all_of_them: bool = False) -> None:
         """Score waiting rows with the version that did not answer, within this worker's share of time."""
+        self._shadow_due = False
         self._refill()
         while self._shadow:
             row, latency_us = self._shadow.popleft()
             score = NAN
             if all_of_them or self._allowance_ns > 0:
-                began = time.perf_counter_ns()
+                began = perf_counter_ns()
                 score = self._other_score(row)
-                self._allowance_ns -= time.perf_counter_ns() - began
+                self._allowance_ns -= perf_counter_ns() - began
             else:
                 self._shadow_count("dropped")
             self._journal((*row.head, score, row.decision, latency_us, *row.tail))
 
     def _refill(self) -> None:
-        now = time.perf_counter_ns()
+        now = perf_counter_ns()
         share = self.config.shadow_share
         self._allowance_ns = min(self._allowance_ns + (now - self._allowed_at) * share, share * 1e9)
         self._allowed_at = now
@@ -397,9 +453,9 @@ class ServedModel:
             return NAN  # The version left while the row waited; its memory may be gone.
         try:
             vector = row.vector if row.vector is not None else self._encode_quietly(route, other, row)
-            began = time.perf_counter_ns()
+            began = perf_counter_ns()
             score = other.predict(vector).score
-            slow = (time.perf_counter_ns() - began) / 1000 > self._budget_us
+            slow = (perf_counter_ns() - began) / 1000 > self._budget_us
         except (ScoringError, InputRejected) as failure:
             self._shadow_count("failed")
             if row.head[6] == STABLE:
@@ -416,14 +472,11 @@ class ServedModel:
         return other.encoder.checked(raw, [], self._ignored)
 
     def _shadow_count(self, outcome: str) -> None:
-        self.counters.add(key("gauntlet_shadow_total", model=self.name, outcome=outcome))
+        self.counters.values[self._shadow_places[outcome]] += 1
 
     def _count(self, version_id: str, arm: str, status: str) -> None:
-        place = self._places.get((version_id, arm, status))
-        if place is None:
-            name = key("gauntlet_predictions_total", model=self.name, version=version_id, arm=arm, status=status)
-            place = self._places[version_id, arm, status] = self.counters.place(name)
-        self.counters.values[place] += 1
+        name = key("gauntlet_predictions_total", model=self.name, version=version_id, arm=arm, status=status)
+        self.counters.add(name)
 
     def _journal(self, row: tuple[Any, ...]) -> None:
         stream = self.stream

@@ -7,14 +7,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from gauntlet.core.journal import Status
 from gauntlet.core.records.model import ModelSidecar
-from gauntlet.core.records.rollout import Routing
+from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Splitter, weight_in_force
 from gauntlet.serving.config import ModelServing
 from gauntlet.serving.inputs import Encoder, RequestDecoder, Vector
 from gauntlet.serving.loader import LoadedVersion
+from gauntlet.serving.metrics import Latency, key
 from gauntlet.serving.scorer import Prediction, Predictor
-from gauntlet.serving.shared import canary_mark
+from gauntlet.serving.shared import Counters, canary_mark
+
+
+class Tally:
+    """The counters of one version in one arm that every good row touches."""
+
+    __slots__ = ("latency", "ok", "values")
+
+    def __init__(self, counters: Counters, model: str, version_id: str, arm: str) -> None:
+        name = key("gauntlet_predictions_total", model=model, version=version_id, arm=arm, status=Status.OK)
+        self.values, self.ok = counters.values, counters.place(name)
+        self.latency = Latency(counters, model=model, version=version_id, arm=arm)
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,8 @@ class Side:
     encoder: Encoder
     predictor: Predictor
     predict: Callable[[Vector], Prediction]
+    tallies: Mapping[str, Tally]
+    """By arm: where a row that went well is counted."""
 
 
 class Route:
@@ -74,14 +89,17 @@ class Route:
         self.weight, self.reason = 0, reason
 
 
-def side_of(version: LoadedVersion, predictors: Mapping[str, Predictor], settings: ModelServing, number: int) -> Side:
+def side_of(
+    version: LoadedVersion, predictor: Predictor, settings: ModelServing, number: int, counters: Counters
+) -> Side:
     """A loaded version for a route."""
-    predictor = predictors[version.served.release_digest]
+    sidecar = version.sidecar
     return Side(
         version=number,
         version_id=version.version_id,
-        sidecar=version.sidecar,
+        sidecar=sidecar,
         encoder=version.encoder(settings.serving.inputs),
         predictor=predictor,
         predict=predictor.predict,
+        tallies={arm: Tally(counters, sidecar.model, version.version_id, arm) for arm in Arm},
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
-from typing import NamedTuple
+
+import msgspec
 
 from gauntlet.core.calibration import compile_calibration
 from gauntlet.core.records.model import ModelSidecar, Task
@@ -26,7 +27,7 @@ class InvalidOutput(ScoringError):
     """A score that no model of this task may give. The message is one of a few fixed texts."""
 
 
-class Prediction(NamedTuple):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """A version's answer for a row. ``score`` of a multiclass row is that of the class decided on."""
 
     score: float
