@@ -91,4 +91,6 @@ def _rollback(evidence: Evidence) -> tuple[bool, str]:
     if evidence.champion is None:
         return True, "no champion yet: the first model has nothing to return to"
     found = [item for item in need(evidence.observations, "measurements") if item.kind == ROLLBACK]
-    return any(item.value == 1 for item in found), "; ".join(item.detail for item in found) or "not tried"
+    return any(item.value == 1 for item in found), "; ".join(
+        item.detail for item in found
+    ) or "loading it was not tried"

@@ -137,6 +137,17 @@ def rows_of(evidence: Evidence) -> tuple[Frame, EvaluationRef]:
     return frame, record
 
 
+def probe_of(evidence: Evidence) -> ProbeReport:
+    """The probe report; it must be of this candidate and champion."""
+    probe = need(evidence.probe, "probe report")
+    if probe.candidate != evidence.candidate or probe.champion != evidence.champion:
+        raise MissingEvidence(
+            f"the probe was of candidate {probe.candidate[:12]} and champion {str(probe.champion)[:12]}, "
+            f"not of {evidence.candidate[:12]} and {str(evidence.champion)[:12]}; probe again"
+        )
+    return probe
+
+
 def candidate_sample(evidence: Evidence, frame: Frame, profit: ProfitSection | None = None) -> Sample:
     """The candidate's scores as a sample to measure on."""
     threshold = need(evidence.evaluation, "evaluation record").candidate_threshold

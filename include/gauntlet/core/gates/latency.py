@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from gauntlet.core.gates.config import GateConfig
-from gauntlet.core.gates.evidence import Evidence, need
+from gauntlet.core.gates.evidence import Evidence, need, probe_of
 from gauntlet.core.gates.verdict import check, conclude, too_few
 from gauntlet.core.records.evaluation import LatencyProfile
 from gauntlet.core.records.gates import GateVerdict, Measurement
@@ -31,9 +31,7 @@ class LatencyConfig(GateConfig):
 
 def evaluate(evidence: Evidence, config: LatencyConfig) -> GateVerdict:
     """Quantiles against absolute limits and the median against the champion's."""
-    probe = need(evidence.probe, "probe report")
-    if probe.candidate != evidence.candidate or probe.champion != evidence.champion:
-        return conclude(NAME, [check("probed_models", None, "≥", 1)])
+    probe = probe_of(evidence)
     profile = need(probe.candidate_latency, "latency measurement of the candidate")
     if profile.n < config.minimum_calls:
         return conclude(NAME, [too_few("latency", profile.n, config.minimum_calls, "calls")])

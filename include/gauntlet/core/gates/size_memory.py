@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from gauntlet.core.gates.config import GateConfig
-from gauntlet.core.gates.evidence import Evidence, need
+from gauntlet.core.gates.evidence import Evidence, need, probe_of
 from gauntlet.core.gates.verdict import check, conclude
 from gauntlet.core.records.gates import GateVerdict
 
@@ -26,9 +26,7 @@ class SizeMemoryConfig(GateConfig):
 
 def evaluate(evidence: Evidence, config: SizeMemoryConfig) -> GateVerdict:
     """File size, resident memory, load time."""
-    probe = need(evidence.probe, "probe report")
-    if probe.candidate != evidence.candidate:
-        return conclude(NAME, [check("probed_models", None, "≥", 1)])
+    probe = probe_of(evidence)
     found = [
         check("model_mb", probe.model_bytes / MEGABYTE if probe.model_bytes > 0 else None, "≤", config.model_mb),
         check("rss_mb", probe.rss_mb, "≤", config.rss_mb),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gauntlet.core.gates.config import GateConfig
-from gauntlet.core.gates.evidence import Evidence, need
+from gauntlet.core.gates.evidence import Evidence, probe_of
 from gauntlet.core.gates.verdict import conclude, fact, measurement
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.records.evaluation import ProbeReport
+from gauntlet.core.records.evaluation import SmokeCheck
 from gauntlet.core.records.gates import GateVerdict, Measurement
 
 NAME = "smoke"
@@ -22,29 +22,26 @@ class SmokeConfig(GateConfig):
 
 def evaluate(evidence: Evidence, config: SmokeConfig) -> GateVerdict:  # noqa: ARG001 - one signature for all gates
     """All ten checks were made on this candidate and hold."""
-    probe = need(evidence.probe, "probe report")
-    return conclude(NAME, [_same(probe, evidence), *_all(probe)])
+    found = {check.name: check for check in probe_of(evidence).checks}
+    return conclude(NAME, [_count(found), *_each(found)])
 
 
-def _all(probe: ProbeReport) -> Iterator[Measurement]:
-    found = {check.name: check for check in probe.checks}
+def _count(found: Mapping[str, SmokeCheck]) -> Measurement:
+    wanted = TESTS + SCENARIOS
+    held = [name for name in wanted if name in found and found[name].passed]
+    absent = [name for name in wanted if name not in found]
+    text = f"{len(held)} {'=' if held == [*wanted] else '<'} {len(wanted)} smoke tests and error scenarios hold"
+    if absent:
+        text += f"; not made: {', '.join(absent)}"
+    outcome = Outcome.PASSED if len(held) == len(wanted) else Outcome.FAILED
+    return measurement("checks", outcome, text, len(held), len(wanted), "=", n=len(found))
+
+
+def _each(found: Mapping[str, SmokeCheck]) -> Iterator[Measurement]:
     for title, names in (("smoke test", TESTS), ("error scenario", SCENARIOS)):
         for place, name in enumerate(names, 1):
-            lead = f"[{place}/{len(names)}] {title} {name}"
-            item = found.get(name)
+            lead, item = f"[{place}/{len(names)}] {title} {name}", found.get(name)
             if item is None:
                 yield measurement(name, Outcome.ERROR, f"{lead} was not made: 0 of 1 results", None, 1.0, "=")
             else:
                 yield fact(name, item.passed, f"{lead}: {item.detail or ('holds' if item.passed else 'does not hold')}")
-
-
-def _same(probe: ProbeReport, evidence: Evidence) -> Measurement:
-    if probe.candidate != evidence.candidate:
-        text = (
-            f"the probe was of {probe.candidate[:12]}, not of candidate {evidence.candidate[:12]}: 0 of 10 checks count"
-        )
-        return measurement("checks", Outcome.ERROR, text)
-    held = sum(check.passed for check in probe.checks if check.name in TESTS + SCENARIOS)
-    wanted = len(TESTS + SCENARIOS)
-    text = f"{held} {'=' if held == wanted else '<'} {wanted} smoke tests and error scenarios hold"
-    return measurement("checks", Outcome.PASSED if held == wanted else Outcome.FAILED, text, held, wanted, "=")

@@ -16,20 +16,20 @@ MIN_DECIMALS, MAX_DECIMALS = 3, 9
 
 
 def number(value: float | None) -> str:
-    """A number for people: thousands apart, three decimals, more for small ones.
+    """A number for people: thousands apart, three decimals below ten, more for small ones.
 
-    >>> number(12480), number(0.7412), number(0.00004)
-    ('12 480', '0.741', '4e-05')
+    >>> number(12480), number(0.7412), number(0.00004), number(40.0), number(1234.56)
+    ('12 480', '0.741', '4e-05', '40', '1 234.6')
     """
     if value is None:
         return "nothing"
     if not math.isfinite(value):
         return str(value)
-    if value == int(value) and abs(value) < 1e15 and not isinstance(value, float):
+    if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", " ")
-    if value and abs(value) < 0.0005:
+    if abs(value) < 0.0005 or abs(value) >= 1e15:
         return f"{value:.2g}"
-    return f"{value:,.3f}".replace(",", " ")
+    return f"{value:,.{3 if abs(value) < 10 else 1}f}".replace(",", " ")
 
 
 def pair(left: float | None, right: float | None) -> tuple[str, str]:
