@@ -7,6 +7,7 @@ labels and features are not all null, keys are unique, weights are not negative.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,7 +112,7 @@ def _table(spec: ModelSpec, dataset: DatasetRef) -> Iterator[Check]:
         schema=True,
     )
     if spec.contract.exact_columns:
-        known = sorted({*dataset.columns, *spec.contract.columns} - {"row_key"})
+        known = sorted({*dataset.columns, *spec.contract.columns, *_derived_from(spec, dataset)} - {"row_key"})
         yield Check(
             _expect("TableColumnsToMatchSet", column_set=known, exact_match=True),
             "the source has no columns beyond those the spec names",
@@ -121,6 +122,12 @@ def _table(spec: ModelSpec, dataset: DatasetRef) -> Iterator[Check]:
         )
     if spec.contract.freshness is not None:
         yield _freshness(spec, dataset)
+
+
+def _derived_from(spec: ModelSpec, dataset: DatasetRef) -> set[str]:
+    """Source columns that a computed column mentions."""
+    words = {word for expression in spec.source.derive.values() for word in re.findall(r"\w+", expression)}
+    return words.intersection(dataset.source_columns)
 
 
 def _freshness(spec: ModelSpec, dataset: DatasetRef) -> Check:
