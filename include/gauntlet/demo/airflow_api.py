@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,3 +102,17 @@ def task_log(airflow_home: Path, run: DagRun, task_id: str) -> Path | None:
     """The newest log of a task, where Airflow keeps it on disk."""
     folder = airflow_home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}" / f"task_id={task_id}"
     return max(folder.glob("attempt=*.log"), default=None, key=lambda path: path.stat().st_mtime)
+
+
+def task_words(log: Path, lines: int = 8) -> str:
+    """What a task's log says, without Airflow's bookkeeping: one line per event, errors with their cause."""
+    words = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            words.append(line)
+            continue
+        words.append(str(entry.get("event", "")))
+        words += [f"  {cause['exc_type']}: {cause['exc_value']}" for cause in entry.get("error_detail") or ()]
+    return "\n".join([word for word in words if word and not word.startswith("::")][-lines:]) or "(empty)"

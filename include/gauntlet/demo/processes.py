@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-TERM_SECONDS = 12.0
+TERM_SECONDS = 20.0
 """Time to end by themselves after SIGTERM; then SIGKILL."""
 POLL_SECONDS = 0.05
 

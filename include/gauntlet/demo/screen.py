@@ -104,8 +104,8 @@ class Screen:
         """What is being waited for: shown on a terminal, and elsewhere when it changes what is done."""
         if text != self._now and not self.console.is_terminal:
             what = text.split(" (")[0]
-            if what != self._now.split(" (")[0]:
-                self.say(f"          {what}")
+            if what != self._now.split(" (")[0] and not what.endswith("scheduling"):
+                self.say(f"         {what}")
         self._now = text
 
     def night(self, number: int, title: str, expectation: str) -> None:

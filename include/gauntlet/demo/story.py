@@ -11,13 +11,14 @@ from pathlib import Path
 from gauntlet.core.errors import GauntletError
 from gauntlet.core.ports import Services
 from gauntlet.demo import facts as recorded
-from gauntlet.demo.airflow_api import Airflow, DagRun, task_log
+from gauntlet.demo.airflow_api import Airflow, DagRun, task_log, task_words
 from gauntlet.demo.nights import Claim, Evidence, Night
-from gauntlet.demo.processes import tail
 from gauntlet.demo.screen import NightRow, Screen
 from gauntlet.simulation.world import World
 
 POLL_SECONDS = 0.4
+BUSY = frozenset({"queued", "running", "deferred", "up_for_retry", "up_for_reschedule"})
+OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 KINDS = ("drift_check", "retrain", "canary")
 
 
@@ -138,9 +139,9 @@ class Story:
 
     def _running(self, run: DagRun) -> str:
         tasks = self.airflow.tasks(run.dag_id, run.run_id)
-        busy = [name for name, state in tasks.items() if state in ("running", "deferred", "queued", "up_for_retry")]
-        done = sum(state in ("success", "failed", "skipped", "upstream_failed") for state in tasks.values())
-        return f"{', '.join(busy) or 'scheduling'} ({done} of {len(tasks)} tasks done)"
+        busy = {name.split(".")[0] for name, state in tasks.items() if state in BUSY}
+        done = sum(state in OVER for state in tasks.values())
+        return f"{', '.join(sorted(busy)) or 'scheduling'} ({done} of {len(tasks)} tasks done)"
 
     def _pause(self) -> None:
         self.check_stack()
@@ -163,7 +164,7 @@ class Story:
         kind, _, task = broken[0].task.partition("/")
         run = {"retrain": seen.retrain, "canary": seen.canary}.get(kind)
         if run and (log := task_log(self.airflow_home, run, task)):
-            lines.append(f"Read {log}; its end:\n{tail(log)}")
+            lines.append(f"Read {log}; its end:\n{task_words(log)}")
         else:
             lines.append(f"Read the logs of {kind}/{task} under {self.airflow_home / 'logs'}")
         return "\n".join(lines)
