@@ -157,7 +157,7 @@ def forks():
 def ran(forks, target, *arguments):
     process = forks.Process(target=target, args=arguments)
     process.start()
-    process.join(60)
+    process.join(120)
     return process.exitcode
 
 

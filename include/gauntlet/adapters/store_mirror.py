@@ -35,9 +35,9 @@ class Mirror:
 
 def read_mirror(path: Path) -> list[AuditEntry]:
     """The entries of a mirror file in file order; a torn last line is left out."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [from_line(line) for line in whole.splitlines()]
+    text = path.read_bytes().decode("utf-8", "replace")
+    # Not splitlines(): it would also split at U+2028 and its like, which may stand in a reason.
+    return [from_line(line) for line in text.split("\n")[:-1]]
 
 
 def _last_sequence(file: BinaryIO) -> int:

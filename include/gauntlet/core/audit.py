@@ -124,6 +124,9 @@ class Finding:
     fault: Fault
     sentence: str
 
+    def __str__(self) -> str:
+        return self.sentence
+
 
 def verify(entries: Sequence[AuditEntry], *, last: tuple[int, str] | None = None) -> tuple[Finding, ...]:
     """Walk the log in stored order and name every entry that was changed, removed, inserted or moved.
@@ -166,11 +169,17 @@ def _gaps(entries: Sequence[AuditEntry], last: tuple[int, str] | None) -> list[F
 
 
 def _contents(entries: Sequence[AuditEntry]) -> list[Finding]:
-    return [
-        _changed(entry, "its content does not give its digest")
-        for entry in entries
-        if entry_digest(entry) != entry.digest
-    ]
+    broken = [entry for entry in entries if entry_digest(entry) != entry.digest]
+    numbers = {entry.sequence for entry in broken}
+    return [_moved(entry, numbers) or _changed(entry, "its content does not give its digest") for entry in broken]
+
+
+def _moved(entry: AuditEntry, numbers: set[int]) -> Finding | None:
+    """An entry that was only given another broken entry's number: its content under that number gives its digest."""
+    for number in sorted(numbers - {entry.sequence}):
+        if entry_digest(replace(entry, sequence=number)) == entry.digest:
+            return _finding(entry.sequence, Fault.REORDERED, f"it was written as entry {number}")
+    return None
 
 
 def _links(entries: Sequence[AuditEntry]) -> list[Finding]:
