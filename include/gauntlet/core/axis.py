@@ -86,13 +86,14 @@ class Axis:
             return from_order_key(images)
         return np.copysign((from_order_key(np.abs(images) + ONE) - 1.0) * self.unit, images) + self.center
 
-    def cells(self, values: Floats) -> Ints:
+    def cells(self, values: Floats, buffer: Floats | None = None) -> Ints:
         """The cell of every value; NaN must have been removed. Infinities fall in the outer cells."""
+        image = np.empty(len(values)) if buffer is None else buffer[: len(values)]
         with np.errstate(over="ignore", invalid="ignore"):
-            image = self.image(values) - self.low
+            np.subtract(self.image(values), self.low, out=image)
             image *= self.scale
         image += 1.0
-        np.clip(image, 0.0, CELLS - 1, out=image)
+        image.clip(0.0, CELLS - 1, out=image)
         return image.astype(np.int64)
 
     @property
@@ -116,28 +117,18 @@ class Axis:
         return np.searchsorted(self.edges, self.atom_cells, side="right")
 
     @cached_property
-    def _value_of_cell(self) -> Floats:
+    def value_of_cell(self) -> Floats:
+        """The atom in each cell; NaN where there is none."""
         table = np.full(CELLS, np.nan)
         table[self.atom_cells] = self.atoms
         return table
 
     def count(self, values: Floats) -> tuple[Ints, Ints, Ints]:
         """Values per cell, values equal to each atom, and values in an atom's cell that are less than it."""
-        fine, equal, under = (np.zeros(CELLS, np.int64) for _ in range(3))
+        counts = Counts(self)
         for start in range(0, len(values), CHUNK):
-            chunk = values[start : start + CHUNK]
-            cells = self.cells(chunk)
-            found = np.bincount(cells, minlength=CELLS)
-            fine += found
-            if len(self.atoms):
-                atoms = self._value_of_cell[cells]
-                same = atoms == chunk
-                if same.all():
-                    equal += found
-                else:
-                    equal += np.bincount(cells[same], minlength=CELLS)
-                    under += np.bincount(cells[chunk < atoms], minlength=CELLS)
-        return fine, equal[self.atom_cells], under[self.atom_cells]
+            counts.add(values[start : start + CHUNK])
+        return counts.fine, counts.equal[self.atom_cells], counts.under[self.atom_cells]
 
     @cached_property
     def piece_bins(self) -> Ints:
@@ -184,6 +175,30 @@ class Axis:
         return Axis(value["form"], value["low"], value["scale"], edges, atoms, value["center"], value["unit"])
 
 
+class Counts:
+    """Counts per cell in the making; chunks of at most :data:`CHUNK` values, so that temporaries stay in the cache."""
+
+    def __init__(self, axis: Axis) -> None:
+        self.axis = axis
+        self.fine, self.equal, self.under = (np.zeros(CELLS, np.int64) for _ in range(3))
+        self._buffer = np.empty(CHUNK)
+
+    def add(self, chunk: Floats) -> None:
+        """Count values without NaN."""
+        cells = self.axis.cells(chunk, self._buffer)
+        found = np.bincount(cells, minlength=CELLS)
+        self.fine += found
+        if not len(self.axis.atoms):
+            return
+        atoms = self.axis.value_of_cell[cells]
+        same = atoms == chunk
+        if same.all():
+            self.equal += found
+            return
+        self.equal += np.bincount(cells[same], minlength=CELLS)
+        self.under += np.bincount(cells[chunk < atoms], minlength=CELLS)
+
+
 def pack(array: NDArray[Any]) -> str:
     """An array of integers or floats as text: smallest little-endian type, zlib, base 85."""
     import base64
@@ -215,7 +230,11 @@ def choose_axis(sample: Floats) -> Axis:
 
     Of all forms the one whose fullest cell, atoms aside, is emptiest; the linear one where that is good enough.
     """
-    ordered = np.sort(sample)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _choose(np.sort(sample))
+
+
+def _choose(ordered: Floats) -> Axis:
     if not len(ordered):
         return Axis("linear", 0.0, 1.0, np.empty(0, np.int64), np.empty(0))
     atoms = _atoms(ordered)

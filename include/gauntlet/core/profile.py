@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gauntlet.core.axis import Axis, Floats, choose_axis, pack, unpack
+from gauntlet.core.axis import CHUNK, Axis, Counts, Floats, choose_axis, pack, unpack
 
 FORMAT = 1
 KEPT = 2000
@@ -48,14 +48,15 @@ class Moments:
         return math.sqrt(self.m2 / self.n) if self.n else 0.0
 
     @staticmethod
-    def of(values: Floats) -> Moments:
+    def of(values: Floats, buffer: Floats | None = None) -> Moments:
         """The moments of finite values; infinite or NaN themselves where the squares overflow."""
         if not len(values):
             return Moments()
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(values.mean())
-            apart = values - mean
-            return Moments(len(values), mean, float(apart @ apart))
+            apart = np.subtract(values, mean, out=None if buffer is None else buffer[: len(values)])
+            np.multiply(apart, apart, out=apart)
+            return Moments(len(values), mean, float(apart.sum()))
 
 
 @dataclass(frozen=True)
@@ -90,31 +91,9 @@ class Numbers:
 
     def counted(self, values: Floats, missing: int = 0) -> Numbers:
         """With further values; ``NaN`` and ``missing`` more rows count as missing."""
-        rows = len(values) + missing
-        moments = Moments.of(values)
-        infinite = 0
-        if not math.isfinite(moments.mean) or not math.isfinite(moments.m2):
-            values = values[~np.isnan(values)]
-            finite = values[np.isfinite(values)]
-            infinite, moments = len(values) - len(finite), Moments.of(finite)
-        fine, equal, under = self.axis.count(values)
-        lowest, highest = float(values.min(initial=math.inf)), float(values.max(initial=-math.inf))
-        outside = 0
-        if lowest < self.span[0] or highest > self.span[1]:
-            outside = int(np.count_nonzero((values < self.span[0]) | (values > self.span[1])))
-        return replace(
-            self,
-            rows=self.rows + rows,
-            missing=self.missing + rows - len(values),
-            infinite=self.infinite + infinite,
-            moments=self.moments + moments,
-            minimum=min(self.minimum, lowest),
-            maximum=max(self.maximum, highest),
-            outside=self.outside + outside,
-            counts=self.counts + self.axis.by_bin(fine),
-            equal=self.equal + equal,
-            under=self.under + under,
-        )
+        tally = Tally(self)
+        tally.add(values, missing)
+        return tally.result()
 
     def __add__(self, other: Numbers) -> Numbers:
         if not _same_axis(self.axis, other.axis):
@@ -195,6 +174,62 @@ class Numbers:
             counts=unpack(value["counts"]),
             equal=unpack(value["equal"]),
             under=unpack(value["under"]),
+        )
+
+
+class Tally:
+    """A numeric column being counted, chunk by chunk; only :meth:`result` costs more than the rows do."""
+
+    def __init__(self, column: Numbers) -> None:
+        self._column = column
+        self._counts = Counts(column.axis)
+        self._buffer = np.empty(CHUNK)
+        self._rows = self._missing = self._infinite = self._outside = 0
+        self._moments = column.moments
+        self._minimum, self._maximum = column.minimum, column.maximum
+
+    def add(self, values: Floats, missing: int = 0) -> None:
+        """Count values; ``NaN`` and ``missing`` more rows count as missing."""
+        self._rows += len(values) + missing
+        self._missing += missing
+        for start in range(0, len(values), CHUNK):
+            self._add_chunk(values[start : start + CHUNK])
+
+    def _add_chunk(self, chunk: Floats) -> None:
+        moments = Moments.of(chunk, self._buffer)
+        if not math.isfinite(moments.m2):
+            whole = len(chunk)
+            chunk = chunk[~np.isnan(chunk)]
+            self._missing += whole - len(chunk)
+            finite = chunk[np.isfinite(chunk)]
+            self._infinite += len(chunk) - len(finite)
+            moments = Moments.of(finite, self._buffer)
+        if not len(chunk):
+            return
+        self._moments += moments
+        self._counts.add(chunk)
+        lowest, highest = float(chunk.min()), float(chunk.max())
+        low, high = self._column.span
+        if lowest < low or highest > high:
+            self._outside += int(np.count_nonzero((chunk < low) | (chunk > high)))
+        self._minimum, self._maximum = min(self._minimum, lowest), max(self._maximum, highest)
+
+    def result(self) -> Numbers:
+        """The column with all that was counted."""
+        column, counts = self._column, self._counts
+        atoms = column.axis.atom_cells
+        return replace(
+            column,
+            rows=column.rows + self._rows,
+            missing=column.missing + self._missing,
+            infinite=column.infinite + self._infinite,
+            outside=column.outside + self._outside,
+            moments=self._moments,
+            minimum=self._minimum,
+            maximum=self._maximum,
+            counts=column.counts + column.axis.by_bin(counts.fine),
+            equal=column.equal + counts.equal[atoms],
+            under=column.under + counts.under[atoms],
         )
 
 

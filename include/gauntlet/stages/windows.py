@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Kind = Literal["numeric", "boolean", "categorical"]
 SAMPLE = 250_000
 """Rows from which a reference's axes are chosen."""
+BATCH = 1 << 17
+"""Rows decoded at a time: what is decoded is counted while it is in the cache."""
 Progress = Callable[[int, int, str], None]
 """Done, total and what is being read."""
 
@@ -113,49 +115,73 @@ def counted(
     segments: Mapping[str, Sequence[str]] | None = None,
     progress: Progress = silent,
 ) -> Profile:
-    """A window counted on given axes; ``segments`` are the columns and values that are counted on their own."""
-    columns = dict(blank.columns)
-    file = window.open(_labels(kinds) + [name for name in segments or {} if name not in kinds])
-    present = [name for name in columns if name in file.schema_arrow.names]
-    parts = _segment_rows(window, file, segments or {})
-    split: dict[str, dict[str, dict[str, Column]]] = {
-        column: {value: dict(blank.columns) for value in values} for column, values in parts.items()
-    }
-    groups = list(window.groups(file))
-    rows = 0
-    for done, (group, start) in enumerate(groups):
-        count = file.metadata.row_group(group).num_rows
-        flags = window.rows(start, count)
-        rows += count if flags is None else int(flags.sum())
-        for index, name in enumerate(present):
-            progress(done * len(present) + index, len(groups) * len(present), name)
-            data = file.read_row_group(group, columns=[name], use_threads=False).column(0)
-            columns[name] = _added(columns[name], _kept(data, flags), kinds[name])
-            for column, values in parts.items():
-                for value, members in values.items():
-                    into = split[column][value]
-                    into[name] = _added(into[name], _kept(data, members[start : start + count]), kinds[name])
-    progress(1, 1, "")
-    return _assembled(blank, {name: columns[name] for name in present}, rows, parts, split)
+    """A window counted on given axes; ``segments`` are the columns and values that are counted on their own.
 
-
-def _assembled(
-    blank: Profile,
-    columns: dict[str, Column],
-    rows: int,
-    parts: Mapping[str, Mapping[str, NDArray[np.bool_]]],
-    split: Mapping[str, Mapping[str, dict[str, Column]]],
-) -> Profile:
+    Column by column in batches, so that memory does not grow with the rows.
+    """
     from gauntlet.core.profile import Profile
 
-    segments = {
-        column: {
-            value: Profile({name: one[name] for name in columns}, int(parts[column][value].sum()), {}, {}, {})
-            for value, one in values.items()
-        }
+    file = window.open(_labels(kinds) + [name for name in segments or {} if name not in kinds])
+    present = [name for name in blank.columns if name in file.schema_arrow.names]
+    parts = _segment_rows(window, file, segments or {})
+    whole: dict[str, Column] = {}
+    split: dict[str, dict[str, dict[str, Column]]] = {
+        column: {value: {} for value in parts[column]} for column in parts
+    }
+    for done, name in enumerate(present):
+        progress(done, len(present), name)
+        flags = [window.chosen, *(members for values in parts.values() for members in values.values())]
+        found = iter(_read_column(file, blank.columns[name], name, kinds[name], flags))
+        whole[name] = next(found)
+        for column, values in parts.items():
+            for value in values:
+                split[column][value][name] = next(found)
+    progress(len(present), len(present), "")
+    rows = file.metadata.num_rows if window.chosen is None else int(window.chosen.sum())
+    divided = {
+        column: {value: Profile(one, int(parts[column][value].sum()), {}, {}, {}) for value, one in values.items()}
         for column, values in split.items()
     }
-    return Profile(columns, rows, blank.importances, segments, blank.about)
+    return Profile(whole, rows, blank.importances, divided, blank.about)
+
+
+def _read_column(
+    file: Any, blank: Column, name: str, kind: Kind, chosen: Sequence[NDArray[np.bool_] | None]
+) -> list[Column]:
+    """One pass over a column, counted once for every selection of rows."""
+    tallies = [_ColumnTally(blank, kind) for _ in chosen]
+    start = 0
+    for batch in file.iter_batches(BATCH, columns=[name], use_threads=False):
+        data = batch.column(0)
+        for tally, flags in zip(tallies, chosen, strict=True):
+            tally.add(data if flags is None else _kept(data, flags[start : start + len(data)]))
+        start += len(data)
+    return [tally.result() for tally in tallies]
+
+
+class _ColumnTally:
+    """Arrow arrays of one column, counted."""
+
+    def __init__(self, blank: Column, kind: Kind) -> None:
+        from gauntlet.core.profile import Numbers, Tally
+
+        self._kind = kind
+        self._column = blank
+        self._numbers = Tally(blank) if isinstance(blank, Numbers) else None
+        self._dtype: str | None = None
+
+    def add(self, data: pa.Array) -> None:
+        self._dtype = dtype_of(data.type)
+        if self._numbers is not None:
+            self._numbers.add(*numeric(data))
+        else:
+            self._column = _added_labels(self._column, data, self._kind)
+
+    def result(self) -> Column:
+        column = self._column if self._numbers is None else self._numbers.result()
+        if self._dtype is None or self._kind == "boolean":
+            return column
+        return replace(column, dtype=self._dtype)
 
 
 def _labels(kinds: Mapping[str, Kind]) -> list[str]:
@@ -186,23 +212,13 @@ def _sample(window: Window, file: Any, name: str) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _kept(data: pa.ChunkedArray, flags: NDArray[np.bool_] | None) -> pa.ChunkedArray:
+def _kept(data: Any, flags: NDArray[np.bool_] | None) -> Any:
     import pyarrow as pa
 
     return data if flags is None else data.filter(pa.array(flags))
 
 
-def _added(column: Column, data: pa.ChunkedArray, kind: Kind) -> Column:
-    from gauntlet.core.profile import Labels
-
-    dtype = dtype_of(data.type)
-    if isinstance(column, Labels):
-        return _added_labels(replace(column, dtype="boolean" if kind == "boolean" else dtype), data, kind)
-    values, missing = numeric(data)
-    return replace(column, dtype=dtype).counted(values, missing)
-
-
-def numeric(data: pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
+def numeric(data: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
     """A column as float64 (times as seconds since 1970) and how many rows have no value.
 
     What is no number has no value here: the change of type is a finding of its own.
@@ -221,11 +237,12 @@ def numeric(data: pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
         data = data.drop_null()
     if dtype == "boolean":
         data = pc.cast(data, pa.int8())
-    values: NDArray[np.float64] = np.asarray(pc.cast(data, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    floats = data if data.type == pa.float64() else pc.cast(data, pa.float64(), safe=False)
+    values: NDArray[np.float64] = np.asarray(floats, dtype=np.float64)
     return (values / unit if dtype == "time" else values), missing
 
 
-def _ticks(data: pa.ChunkedArray) -> tuple[pa.ChunkedArray, float]:
+def _ticks(data: Any) -> tuple[Any, float]:
     """A time column as integers, and how many of them make a second."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -238,15 +255,12 @@ def _ticks(data: pa.ChunkedArray) -> tuple[pa.ChunkedArray, float]:
     return pc.cast(pc.cast(data, narrow), pa.int64()), per_second
 
 
-def _added_labels(column: Any, data: pa.ChunkedArray, kind: Kind) -> Column:
+def _added_labels(column: Any, data: pa.Array, kind: Kind) -> Column:
     import pyarrow.types as of
 
-    for chunk in data.chunks:
-        encoded = chunk if of.is_dictionary(chunk.type) else chunk.dictionary_encode()
-        names = [label(value, kind) for value in encoded.dictionary.to_pylist()]
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        column = _added_codes(column, codes, names)
-    result: Column = column
+    encoded = data if of.is_dictionary(data.type) else data.dictionary_encode()
+    names = [label(value, kind) for value in encoded.dictionary.to_pylist()]
+    result: Column = _added_codes(column, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), names)
     return result
 
 

@@ -24,6 +24,8 @@ BLOCK = 256
 SMALL = 1 << 14
 DRAWS = 400
 GROUPS = 64
+FAR = 20.0
+"""In mean noises: an effect so far from its limit needs no resampling."""
 
 
 def wasserstein(one: Floats, other: Floats) -> float:
@@ -126,9 +128,12 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     The limit is of all rows, as for the Kolmogorov-Smirnov distance.
     """
     reference, current = pair.numbers
-    null = _null(reference, current) / reference.moments.sigma
     limit /= max(pair.valid_share, 1e-9)
     low, high = effect.bounds
+    noise = _noise(reference, current) / reference.moments.sigma
+    if not low - FAR * noise <= limit <= high + FAR * noise:
+        return Relevance(float(high < limit), float(low > limit))
+    null = _null(reference, current) / reference.moments.sigma
     mean, sigma = float(null.mean()), float(null.std())
 
     def rows(alpha: float) -> int | None:
@@ -140,6 +145,14 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
         return needed and math.ceil(needed / max(pair.valid_share, 1e-9))
 
     return Relevance(_gamma_tail(mean, sigma, low - limit), _gamma_tail(mean, sigma, limit - high), rows)
+
+
+def _noise(reference: Numbers, current: Numbers) -> float:
+    """About the mean distance of two windows drawn from the pooled distribution."""
+    share = (reference.below + current.below) / (reference.valid + current.valid)
+    width = np.diff(_ends(reference, current))
+    spread = 1 / reference.valid + 1 / current.valid
+    return float((np.sqrt(2 / math.pi * spread * share * (1 - share))[1:] * width).sum())
 
 
 def _null(reference: Numbers, current: Numbers) -> Floats:
