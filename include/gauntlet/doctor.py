@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
 from gauntlet.bootstrap import services
 from gauntlet.core.errors import GauntletError
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Record
 from gauntlet.settings import Settings, settings
 
@@ -47,10 +47,10 @@ def _findings(current: Settings) -> Iterator[Finding]:
     yield _check("mlflow", lambda: _reachable(current.mlflow_url))
     yield _check("model server", lambda: _reachable(current.server_url))
     for model in services().specs.names():
-        yield _check(f"spec {model}", lambda model=model: _spec(services(), model))
-        yield _check(f"agreement {model}", lambda model=model: _agreement(model))
-        yield _check(f"rollback target {model}", lambda model=model: _rollback_target(services(), model))
-    yield _check("audit log", lambda: _audit(services()))
+        yield _check(f"spec {model}", partial(_spec, model))
+        yield _check(f"agreement {model}", partial(_agreement, model))
+        yield _check(f"rollback target {model}", partial(_rollback_target, model))
+    yield _check("audit log", _audit)
 
 
 def _check(name: str, look: Callable[[], tuple[Outcome, str]]) -> Finding:
@@ -93,8 +93,8 @@ def _reachable(url: str) -> tuple[Outcome, str]:
         return Outcome.FAILED, f"{url} does not answer ({error}); start it with make up"
 
 
-def _spec(running: Services, model: str) -> tuple[Outcome, str]:
-    spec = running.specs.get(model)
+def _spec(model: str) -> tuple[Outcome, str]:
+    spec = services().specs.get(model)
     return Outcome.PASSED, f"valid; {len(spec.gates.names)} gates, {len(spec.rollout.steps)} ramp steps"
 
 
@@ -105,8 +105,9 @@ def _agreement(model: str) -> tuple[Outcome, str]:
     return report.outcome, report.reason
 
 
-def _rollback_target(running: Services, model: str) -> tuple[Outcome, str]:
+def _rollback_target(model: str) -> tuple[Outcome, str]:
     """A target that cannot be fetched and verified is no target."""
+    running = services()
     routing = running.routing.read(model)
     if routing.stable is None:
         return Outcome.PASSED, "no champion yet, nothing to roll back"
@@ -116,9 +117,9 @@ def _rollback_target(running: Services, model: str) -> tuple[Outcome, str]:
     return Outcome.PASSED, f"{routing.previous.version_id} is complete and verified"
 
 
-def _audit(running: Services) -> tuple[Outcome, str]:
+def _audit() -> tuple[Outcome, str]:
     from gauntlet.core.audit import verify
 
-    entries = running.audit.entries()
+    entries = services().audit.entries()
     findings = verify(entries)
     return (Outcome.FAILED, str(findings[0])) if findings else (Outcome.PASSED, f"{len(entries)} entries, unbroken")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+
 import typer
 
 from gauntlet.cli import config, evidence, local, operate, run, serve
-from gauntlet.cli.console import exit_codes
 
 app = typer.Typer(
     name="gauntlet",
@@ -34,5 +37,18 @@ app.add_typer(evidence.audit, name="audit")
 
 def main() -> None:
     """Run the command line."""
-    with exit_codes():
+    try:
         app()
+    except SystemExit as leave:
+        _leave(leave.code)
+
+
+def _leave(code: str | int | None) -> None:
+    """End the process. With Great Expectations loaded, Python's own teardown would print pages of DuckDB's
+    complaints about references that GX keeps; nobody can act on them, so the process ends before it."""
+    if "great_expectations" not in sys.modules:
+        raise SystemExit(code)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)

@@ -14,7 +14,7 @@ class NextTick(BaseTrigger):
     """Fires once, at ``moment`` (ISO 8601, aware)."""
 
     def __init__(self, moment: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.moment = moment
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -25,4 +25,4 @@ class NextTick(BaseTrigger):
         """Sleep until the moment, then fire."""
         left = (datetime.fromisoformat(self.moment) - datetime.now(UTC)).total_seconds()
         await asyncio.sleep(max(0.0, left))
-        yield TriggerEvent(self.moment)
+        yield TriggerEvent(self.moment)  # type: ignore[no-untyped-call]
