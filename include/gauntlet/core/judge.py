@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gauntlet.core.live.case import Case, Metric
@@ -69,6 +69,7 @@ def judge(
     golden: Golden | None = None,
 ) -> CanaryAnalysis:
     """Judge one look. An incomplete window is never better than inconclusive, though it can fail."""
+    case = replace(case, patient=until - since < 2 * (plan.warm_up + plan.hold))
     verdicts = [verdict for metric in metrics_of(plan, task).values() for verdict in metric(window, case)]
     if golden is not None:
         verdicts.append(_golden(golden))

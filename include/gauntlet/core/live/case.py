@@ -27,6 +27,9 @@ class Case:
     stable_threshold: float | None = None
     canary_threshold: float | None = None
     expected: ExpectedShift | None = None
+    patient: bool = True
+    """Until twice the hold, a change beyond its limit is waited on; then it is decided by where the evidence leans.
+    Without that, a good challenger with bad luck in its first few requests would wait until it is rolled back."""
 
     @property
     def needed(self) -> float:

@@ -20,6 +20,8 @@ BLUR = 0.2
 """Standard deviations; two seeds of one calibrated model then differ by a PSI of 0.02-0.08 instead of more than 1."""
 RHO = 0.25
 """Tunes the mean's confidence sequence to be tightest at a few hundred requests."""
+LEAN = 0.95
+"""Once patience is over, a PSI beyond this quantile of a limit-sized shift still leans towards harm."""
 LEAST_UNIQUE = 20
 """Different champion scores that make two or fewer challenger scores a collapse."""
 
@@ -69,7 +71,8 @@ def score_psi(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     level = sequential.spent_alpha(case.alpha, case.look)
     threshold = noncentral_chi2_quantile(1 - level, max(1, bins - 1), limit * size) / size
     likely = psi - (bins - 1) / size
-    outcome = outcome_of(harm=likely > limit, significant=psi > threshold)
+    lean = noncentral_chi2_quantile(LEAN, max(1, bins - 1), limit * size) / size
+    outcome = outcome_of(harm=likely > limit, significant=psi > threshold, leaning=case.patient or psi > lean)
     sentence = (
         f"PSI {psi:.3f} on {_sample(stable, canary, pairs)}, limit {limit:.3f}"
         f"{case.beyond}; beyond chance above {threshold:.3f}"
@@ -129,7 +132,7 @@ def decision_rate(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     limit = case.checks.decision_rate_change
     change = float(yes_canary.mean()) - float(yes_stable.mean()) - expected
     log_e = _decision_log_e(yes_stable, yes_canary, pairs, expected, limit, case.alpha)
-    outcome = outcome_of(harm=abs(change) > limit, significant=log_e >= case.needed)
+    outcome = outcome_of(harm=abs(change) > limit, significant=log_e >= case.needed, leaning=case.patient or log_e > 0)
     sentence = (
         f"{percent(float(yes_canary.mean()))} positive decisions against {percent(float(yes_stable.mean()))} on "
         f"{_sample(stable, canary, pairs)}: {change * 100:+.1f} points"

@@ -121,7 +121,11 @@ def _rate(name: str, window: Window, events: Mask, limit: float, log_e: float, c
     )
     return verdict(
         name,
-        outcome_of(harm=canary - stable > limit, significant=log_e >= case.needed),
+        outcome_of(
+            harm=canary - stable > limit,
+            significant=log_e >= case.needed,
+            leaning=case.patient or log_e > 0,
+        ),
         sentence,
         critical=True,
         values=(stable, canary),
