@@ -24,16 +24,24 @@ RELATIVE_TOLERANCE = 1e-9
 
 
 def plain_row(row: Mapping[str, Any], features: Sequence[Feature]) -> Row:
-    """A raw row reduced to the features, in plain JSON values that encode to the same floats."""
-    return {feature.name: _plain(row[feature.name], feature.kind) for feature in features}
+    """A raw row reduced to the features, in plain JSON values that encode to the same floats.
+
+    JSON has no infinity: such a value becomes the greatest or least that training saw.
+    """
+    return {feature.name: _plain(row[feature.name], feature) for feature in features}
 
 
-def _plain(value: Any, kind: FeatureKind) -> Value:
+def _plain(value: Any, feature: Feature) -> Value:
     if value is None or value != value:
         return None
-    if kind is FeatureKind.CATEGORICAL:
+    if feature.kind is FeatureKind.CATEGORICAL:
         return category_text(value)
-    return bool(value) if kind is FeatureKind.BOOLEAN else float(value)
+    if feature.kind is FeatureKind.BOOLEAN:
+        return bool(value)
+    number = float(value)
+    if isfinite(number):
+        return number
+    return feature.maximum if number > 0 else feature.minimum
 
 
 def choose_golden(rows: Sequence[Row], features: Sequence[Feature], seed: int) -> tuple[Row, ...]:

@@ -36,11 +36,22 @@ _PER_SPLIT = (
     "internal_count",
 )
 _PER_LEAF = ("leaf_value", "leaf_weight", "leaf_count")
+_REQUIRED = frozenset({
+    "version",
+    "num_class",
+    "num_tree_per_iteration",
+    "label_index",
+    "max_feature_idx",
+    "objective",
+    "feature_names",
+    "feature_infos",
+    "tree_sizes",
+})
+_OPTIONAL = frozenset({"average_output", "monotone_constraints"})
 _INTEGERS = frozenset({"split_feature", "decision_type", "left_child", "right_child", "internal_count", "leaf_count"})
 _CATEGORICAL_BIT = 1
 _DECISION_TYPES = frozenset({1, 2, 0, 4, 6, 8, 9, 10})
 """Bit 0: categorical; bit 1: default left; bits 2-3: none, zero or NaN is missing."""
-_OBJECTIVES = {Task.MULTICLASS: ("multiclass",), Task.BINARY: ("binary",)}
 _MAX_LEAVES = 1 << 17
 
 
@@ -68,16 +79,13 @@ def validate_model_text(text: bytes, sidecar: ModelSidecar | None = None) -> Non
     fields = _header(header)
     classes = _count(fields, "num_tree_per_iteration")
     features = _count(fields, "max_feature_idx", least=0) + 1
-    names = fields.get("feature_names", "").split(" ")
-    if (
-        len(names) != features
-        or len(set(names)) != features
-        or len(fields.get("feature_infos", "").split(" ")) != features
-    ):
+    _count(fields, "label_index", least=0)
+    names = fields["feature_names"].split(" ")
+    if len(names) != features or len(set(names)) != features or len(fields["feature_infos"].split(" ")) != features:
         _reject("header", f"{features} features by max_feature_idx, but other counts of names or infos")
     if _count(fields, "num_class") != classes:
         _reject("header", "num_class is not num_tree_per_iteration")
-    parsed = list(_split_trees(trees, _integers("header", "tree_sizes", fields.get("tree_sizes", ""))))
+    parsed = list(_split_trees(trees, _integers("header", "tree_sizes", fields["tree_sizes"])))
     if not parsed or len(parsed) % classes:
         _reject("header", f"{len(parsed)} trees for {classes} per iteration")
     infos = fields["feature_infos"].split(" ")
@@ -104,16 +112,15 @@ def _reject(where: str, what: str) -> NoReturn:
 def _sections(text: bytes) -> tuple[str, str]:
     if not text.startswith(b"tree\n"):
         _reject("first line", "is not 'tree'")
+    if not text.isascii():
+        _reject("characters", "are not all ASCII")
     body, ended, rest = text.partition(END_OF_TREES)
     if not ended or PARAMETERS not in b"\n" + rest or b"\nend of parameters\n" not in rest:
         _reject("end", "is missing: the text is cut short")
     header, start, trees = body.partition(b"\n\nTree=0\n")
     if not start:
         _reject("trees", "there are none")
-    try:
-        return header.decode("ascii"), (start[2:] + trees + b"\n").decode("ascii")
-    except UnicodeDecodeError:
-        _reject("characters", "are not all ASCII")
+    return header.decode("ascii"), (start[2:] + trees + b"\n").decode("ascii")
 
 
 def _header(header: str) -> dict[str, str]:
@@ -122,10 +129,11 @@ def _header(header: str) -> dict[str, str]:
         key, equals, value = line.partition("=")
         if key in fields:
             _reject("header", f"{key} comes twice")
-        if equals or key == "average_output":
-            fields[key] = value
-        elif key:
-            _reject("header", f"{key[:40]!r} is no field")
+        if key not in _REQUIRED | _OPTIONAL or (not equals and key != "average_output"):
+            _reject("header", f"{line[:40]!r} is no field")
+        fields[key] = value
+    if missing := _REQUIRED - fields.keys():
+        _reject("header", f"{', '.join(sorted(missing))} is missing")
     if fields.get("version") != VERSION:
         _reject("header", f"version {fields.get('version')!r} is not {VERSION}")
     return fields

@@ -6,6 +6,7 @@ neighbouring scores are tried, so that no row sits on the edge. Of equally good 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -97,5 +98,7 @@ def _profit_by_trial(sample: Sample, edges: Floats) -> Floats:
 
     values = np.full(len(edges), np.nan)
     for place in np.unique(np.linspace(0, len(edges) - 1, TRIED_FUNCTION_THRESHOLDS).astype(int)):
-        values[place] = measure("profit", replace(sample, threshold=float(edges[place])))
+        # A ratio has no value where nothing is acted on; a function that never has one is found by the caller.
+        with suppress(MetricError):
+            values[place] = measure("profit", replace(sample, threshold=float(edges[place])))
     return values
