@@ -17,6 +17,8 @@ from gauntlet.stages.decide import FREEZE, UNFREEZE
 from gauntlet.stages.snapshot import read_parts, read_snapshot, read_verified
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 ALL = 100_000
 TRAINING_PARTS = ("train", "validation", "calibration")
 OWN = ("row_key", "label", "weight", "event_time", "candidate_score", "champion_score", "naive_score")
+SCORES = ("candidate_score_", "champion_score_", "naive_score_")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def gather(
         split=records.find(key, SplitManifest),
         leakage=records.find(key, LeakageReport),
         evaluation=about.evaluation,
-        frame=_frame(services, about) if gate.holdout else None,
+        frame=_frame(services, about, wanted_columns(about.spec, name)) if gate.holdout else None,
         probe=records.find(key, ProbeReport),
         observations=observations,
         champion_facts=_champion_facts(services, about),
@@ -153,18 +156,34 @@ def _first(found: list[Any], field: str, value: str) -> Any:
 # ---- the holdout -----------------------------------------------------------------------------------
 
 
-def _frame(services: Services, about: Subject) -> Frame:
-    table = read_verified(services.blobs.fetch(about.evaluation.uri, about.evaluation.sha256))
-    frame = frame_of(table)
+def wanted_columns(spec: ModelSpec, name: str) -> tuple[str, ...]:
+    """The data columns that one gate judges by, those of the business metric among them."""
+    profit = spec.gates.profit
+    return tuple(dict.fromkeys(spec.gates.config(name).columns + (profit.reads if profit else ())))
+
+
+def _frame(services: Services, about: Subject, wanted: tuple[str, ...]) -> Frame:
+    path = services.blobs.fetch(about.evaluation.uri, about.evaluation.sha256)
+    frame = frame_of(read_verified(path, _present(path, wanted)))
     if about.champion is None:
         return frame
     return Frame(**{**frame.__dict__, "seen": _seen(services, about, frame.row_key)})
 
 
+def _present(path: Path, wanted: tuple[str, ...]) -> list[str]:
+    """The file's own columns and those that are wanted; one that is not there is for the gate to say."""
+    import pyarrow.parquet as pq
+
+    return [name for name in pq.read_schema(path).names if _own(name) or name in wanted]
+
+
+def _own(name: str) -> bool:
+    return name in OWN or name.startswith(SCORES)
+
+
 def frame_of(table: pa.Table) -> Frame:
     """An evaluation file as arrays; see :class:`~gauntlet.core.records.evaluation.EvaluationRef`."""
     names = table.column_names
-    own = {*OWN, *(name for name in names if name.startswith(("candidate_score_", "champion_score_", "naive_score_")))}
     return Frame(
         row_key=table.column("row_key").to_numpy(),
         label=numbers(table.column("label")),
@@ -173,7 +192,7 @@ def frame_of(table: pa.Table) -> Frame:
         naive=_scores(table, "naive_score"),
         weight=numbers(table.column("weight")) if "weight" in names else None,
         event_us=microseconds(table.column("event_time")) if "event_time" in names else None,
-        columns={name: column_values(table.column(name)) for name in names if name not in own},
+        columns={name: column_values(table.column(name)) for name in names if not _own(name)},
     )
 
 

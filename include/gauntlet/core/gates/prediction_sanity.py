@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 NAME = "prediction_sanity"
-BINS = 10
 SUM_TOLERANCE = 1e-6
 
 
@@ -33,8 +32,9 @@ class PredictionSanityConfig(GateConfig):
     """Fewer different scores are a constant output."""
     most_frequent: Share = 0.5
     """Largest share of rows with the very same score."""
-    psi: float | None = Field(gt=0, default=0.25)
-    """Largest population stability index of the candidate's scores to the champion's; ``None`` does not compare."""
+    shift: float | None = Field(gt=0, default=0.3)
+    """Largest Wasserstein distance between both models' scores, in standard deviations of the champion's; ``None``
+    does not compare. (Not PSI: calibrated scores come in steps, and steps that move a little fill other bins.)"""
     minimum_rows: int = Field(ge=2, default=100)
 
 
@@ -84,33 +84,28 @@ def _variety(frame: Frame, config: PredictionSanityConfig) -> Iterator[Measureme
 
 
 def _drift(evidence: Evidence, frame: Frame, config: PredictionSanityConfig) -> Iterator[Measurement]:
-    if config.psi is None or evidence.champion is None:
+    if config.shift is None or evidence.champion is None:
         return
-    if frame.champion is None:
-        yield check("score_psi", None, "≤", config.psi, n=len(frame))
+    if frame.champion is None or frame.champion.shape != frame.candidate.shape:
+        yield check("score_shift", None, "≤", config.shift, n=len(frame))
         return
-    pairs = zip(_columns(frame.candidate), _columns(frame.champion), strict=True)
-    for code, (candidate, champion) in enumerate(pairs):
+    for code, (candidate, champion) in enumerate(zip(_columns(frame.candidate), _columns(frame.champion), strict=True)):
         where = f"class {code}" if frame.candidate.ndim == 2 else None
-        yield check("score_psi", score_psi(champion, candidate), "≤", config.psi, n=len(frame), where=where)
+        yield check("score_shift", score_shift(champion, candidate), "≤", config.shift, n=len(frame), where=where)
 
 
 def _columns(scores: Floats) -> Floats:
     return scores.T if scores.ndim == 2 else scores[None, :]
 
 
-def score_psi(reference: Floats, current: Floats) -> float:
-    """Population stability index over the reference's deciles; NaN when a score is not finite.
+def score_shift(reference: Floats, current: Floats) -> float:
+    """Wasserstein-1 distance of two score distributions over the same rows, in standard deviations of the first.
 
-    Half a row is added to each bin, so that an empty one counts as rare and not as impossible.
+    With equally many rows it is the mean distance of the sorted scores. NaN when a score is not finite or the
+    reference has no spread.
     """
     import numpy as np
 
-    if not (np.isfinite(reference).all() and np.isfinite(current).all()):
+    if not (np.isfinite(reference).all() and np.isfinite(current).all()) or reference.std() == 0:
         return float("nan")
-    edges = np.unique(np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1]))
-    shares = []
-    for scores in (reference, current):
-        counts = np.bincount(np.searchsorted(edges, scores, side="left"), minlength=len(edges) + 1) + 0.5
-        shares.append(counts / counts.sum())
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+    return float(np.abs(np.sort(reference) - np.sort(current)).mean() / reference.std())

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gauntlet.core.specs.source import SourceSection
 
 NAME = "slices"
-MISSING, OTHERS = "(missing)", "(small ones together)"
+MISSING = "(missing)"
 
 
 class SliceColumn(Section):
@@ -54,7 +54,8 @@ class SlicesConfig(GateConfig):
     alpha: float = Field(gt=0, lt=0.5, default=0.01)
     """One-sided, shared by all slices."""
     small: Literal["inconclusive", "merge"] = "inconclusive"
-    """Slices with too few rows: inconclusive, or judged together as one."""
+    """Slices with too few rows: inconclusive, or the small ones of a column judged as one, with its next larger
+    ones where they are still too few."""
     minimum_rows: int = Field(ge=2, default=200)
     minimum_positives: int = Field(ge=1, default=30)
     most: int = Field(ge=1, le=200, default=50)
@@ -81,10 +82,16 @@ class SlicesConfig(GateConfig):
 
 @dataclass(frozen=True)
 class Slice:
-    """A named part of the holdout."""
+    """The rows of the holdout with one value of a column, or with several small ones."""
 
-    name: str
+    column: str
+    value: str
     mask: npt.NDArray[np.bool_]
+
+    @property
+    def name(self) -> str:
+        """``column=value``."""
+        return f"{self.column}={self.value}"
 
 
 def evaluate(evidence: Evidence, config: SlicesConfig) -> GateVerdict:
@@ -110,7 +117,7 @@ def declared(frame: Frame, config: SlicesConfig) -> tuple[list[Slice], list[Meas
         names = np.array([name_of(value) for value in frame.columns[column]], dtype=object)
         found = sorted(set(names.tolist()))
         problems += _unlisted(column, found, section, len(frame), config.most)
-        slices += [Slice(f"{column}={name}", np.asarray(names == name)) for name in found[: config.most]]
+        slices += [Slice(column, name, np.asarray(names == name)) for name in found[: config.most]]
     return slices, problems
 
 
@@ -144,16 +151,32 @@ def _by_size(
     evidence: Evidence, frame: Frame, slices: list[Slice], config: SlicesConfig
 ) -> tuple[list[Slice], list[Measurement]]:
     """Slices large enough to judge, and a verdict for those that are not."""
+    few = {part.name: _few(evidence, frame, part, config) for part in slices}
+    large = [part for part in slices if not few[part.name]]
+    if config.small == "inconclusive":
+        return large, [item for part in slices for item in few[part.name]]
+    judged, left = list(large), []
+    for column in config.by:
+        own = [part for part in slices if part.column == column]
+        if small := [part for part in own if few[part.name]]:
+            together = _together(evidence, frame, small, [part for part in own if not few[part.name]], config)
+            left += (still := _few(evidence, frame, together, config))
+            judged += [] if still else [together]
+    return judged, left
+
+
+def _together(evidence: Evidence, frame: Frame, small: list[Slice], large: list[Slice], config: SlicesConfig) -> Slice:
+    """The small slices of a column as one, with its next larger ones as long as that is too small."""
     import numpy as np
 
-    few = {part.name: _few(evidence, frame, part, config) for part in slices}
-    small = [part for part in slices if few[part.name]]
-    large = [part for part in slices if not few[part.name]]
-    if not small or config.small == "inconclusive":
-        return large, [item for part in small for item in few[part.name]]
-    together = Slice(OTHERS, np.logical_or.reduce([part.mask for part in small]))
-    still = _few(evidence, frame, together, config)
-    return (large, still) if still else ([*large, together], [])
+    group = list(small)
+    rest = sorted(large, key=lambda part: (int(part.mask.sum()), part.name))
+    while True:
+        names = "+".join(part.value for part in group)
+        merged = Slice(group[0].column, names, np.logical_or.reduce([part.mask for part in group]))
+        if not rest or not _few(evidence, frame, merged, config):
+            return merged
+        group.append(rest.pop(0))
 
 
 def _few(evidence: Evidence, frame: Frame, part: Slice, config: SlicesConfig) -> list[Measurement]:
