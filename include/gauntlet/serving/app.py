@@ -27,7 +27,10 @@ from gauntlet.serving.http import (
 from gauntlet.serving.inputs import InputRejected, MalformedBody, parse_lenient
 from gauntlet.serving.journal import JournalWriter, now_us
 from gauntlet.serving.metrics import key, page
-from gauntlet.serving.model import Answer, ModelFailed, NotReady, ServedModel, Written, entity_text
+from gauntlet.serving.mlflow_protocol import mlflow_routes
+from gauntlet.serving.model import Answer, ModelFailed, NotReady, ServedModel, Written, decision_of, entity_text
+from gauntlet.serving.open_inference import open_inference_routes, versioned
+from gauntlet.serving.openapi import openapi_routes
 from gauntlet.serving.shared import Counters
 
 YIELD_ROWS = 64
@@ -111,13 +114,16 @@ class App:
             table["/predict"] = _Predict(self, self.models[self.config.default])
         else:
             table["/predict"] = _PredictNamed(self)
-        return table
+        return table | mlflow_routes(self) | open_inference_routes(self) | openapi_routes(self)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One HTTP request."""
         return self._routes.get(scope["path"], self._unknown)(scope, receive, send)
 
-    async def _unknown(self, scope: Scope, _: Receive, send: Send) -> None:
+    async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (handler := versioned(self, scope["path"])) is not None:
+            await handler(scope, receive, send)
+            return
         await refuse(send, Refused(404, f"no such path: {scope['path']}", paths=sorted(self._routes)))
 
     # ---- answering rows ----------------------------------------------------------------------------
@@ -219,8 +225,9 @@ class App:
         at: int,
         *,
         typed: bool = False,
+        pin: bool | None = None,
     ) -> tuple[list[Answer], list[Written], int]:
-        """Answer a batch of rows, giving others a turn every so many."""
+        """Answer a batch of rows, giving others a turn every so many; ``pin``: all by the canary, or none."""
         self.check_rows(model, rows)
         route = model.current()
         answers, written = [], []
@@ -231,13 +238,21 @@ class App:
                 route = model.current()
             try:
                 one, record = model.answer(
-                    route, row if typed else None, None if typed else row, entity, request_id, index, at
+                    route, row if typed else None, None if typed else row, entity, request_id, index, at, pin
                 )
             except InputRejected as error:
                 raise InputRejected(error.feature, error.kind, error.detail, index) from None
             answers.append(one)
             written.append(record)
         return answers, written, route.epoch
+
+    @staticmethod
+    def entity_of(row: Mapping[str, Any], column: str | None, index: int) -> str | None:
+        """A row's entity key, from its entity column."""
+        entity = None if column is None else row.get(column)
+        if isinstance(entity, (dict, list)):
+            raise InputRejected(column or "entity", "wrong_type", "is no text or number", index)
+        return entity_text(entity)
 
     def check_rows(self, model: ServedModel, rows: list[Any]) -> None:
         """Refuse empty and oversized batches."""
@@ -385,15 +400,6 @@ class _PredictNamed:
         await _Predict(self._app, self._app.models[name])(scope, again, send)
 
 
-def decision_of(one: Answer) -> int | str | None:
-    """The decision as clients see it: 0/1, the class's name, or ``None``."""
-    code = one.prediction.decision
-    if code < 0:
-        return None
-    classes = one.side.sidecar.classes
-    return classes[code] if classes and one.prediction.scores is not None else code
-
-
 def row_answer(one: Answer) -> RowAnswer:
     """One row of a batch's answer."""
     side, prediction = one.side, one.prediction
@@ -437,12 +443,9 @@ def entities_of(plain: Mapping[str, Any], rows: list[dict[str, Any]], model: Ser
     column = model.settings.entity
     entities = []
     for index, row in enumerate(rows):
-        entity = given[index] if given is not None else plain.get("entity")
-        if entity is None and column is not None:
-            entity = row.get(column)
-        if isinstance(entity, (dict, list)):
-            raise InputRejected(column or "entity", "wrong_type", "is no text or number", index)
-        entities.append(entity_text(entity))
+        named = {"entity": given[index] if given is not None else plain.get("entity")}
+        own = App.entity_of(named, "entity", index)
+        entities.append(App.entity_of(row, column, index) if own is None else own)
     return entities
 
 

@@ -76,6 +76,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
 _ALONE = Assignment(canary=False, bucket=-1, sticky=True, basis=Basis.HASH)
 _ALONE_ANONYMOUS = Assignment(canary=False, bucket=-1, sticky=False, basis=Basis.REQUEST)
 """Without a canary nobody is drawn, and a bucket would cost a hash."""
+_PINNED = {pin: Assignment(canary=pin, bucket=-1, sticky=False, basis=Basis.LISTED) for pin in (False, True)}
 AFTER_S = 0.002
 """How long after an answer the other version scores: together with its neighbours, and never before it is sent."""
 
@@ -247,9 +248,13 @@ class ServedModel:
         request_id: str,
         index: int,
         at: int,
+        pin: bool | None = None,
     ) -> tuple[Answer, Written]:
-        """Assign and score one row, typed or raw; :class:`InputRejected` when the policy refuses it."""
-        assignment = self._assign(route, entity, request_id)
+        """Assign and score one row, typed or raw; :class:`InputRejected` when the policy refuses it.
+
+        ``pin``: not assigned, but to the canary or to stable, whatever the weight; no evidence for a comparison.
+        """
+        assignment = self._assign(route, entity, request_id) if pin is None else _PINNED[pin]
         if assignment.canary:
             return self._answer_canary(route, typed, raw, assignment, entity, request_id, index, at)
         stable = route.stable
@@ -296,7 +301,8 @@ class ServedModel:
         at: int,
     ) -> tuple[Answer, Written]:
         own = route.canary
-        assert own is not None
+        if own is None:  # A pinned canary that has left since.
+            raise NotReady("there is no canary")
         answered, status, error, model_us = own, OK, None, NAN
         try:
             vector = self._encode(route, own, typed, raw)
@@ -492,6 +498,15 @@ class ServedModel:
         self.route = None
         for version in self.versions.values():
             version.close()
+
+
+def decision_of(one: Answer) -> int | str | None:
+    """The decision as clients see it: 0/1, the class's name, or ``None``."""
+    code = one.prediction.decision
+    if code < 0:
+        return None
+    classes = one.side.sidecar.classes
+    return classes[code] if classes and one.prediction.scores is not None else code
 
 
 def entity_text(entity: Any) -> str | None:
