@@ -9,6 +9,9 @@ Importing this module imports Great Expectations (seconds): do it inside a funct
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,18 @@ from great_expectations.expectations.metrics.table_metric_provider import TableM
 from sqlalchemy.pool import StaticPool
 
 from gauntlet.adapters.duck import identifier, literal
+
+
+def _end_quietly() -> None:
+    """Let the process end without pages of DuckDB's complaints about references that GX keeps for good.
+
+    They come from native code after Python is gone, and nobody can act on them.
+    """
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+atexit.register(_end_quietly)
 
 SNAPSHOT = "snapshot"
 SOURCE = "source"
@@ -93,6 +108,10 @@ def open_engine(path: Path, source_columns: tuple[str, ...], memory_mb: int, thr
     )
     with engine.connect() as connection:
         run = connection.exec_driver_sql
+        # SQLAlchemy takes DuckDB for PostgreSQL and leaves words alone that DuckDB reserves, such as "at".
+        preparer = engine.dialect.identifier_preparer
+        words = {row[0] for row in run("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
+        preparer.reserved_words = preparer.reserved_words | words
         run("SET TimeZone = 'UTC'")
         run(f"CREATE VIEW {SNAPSHOT} AS SELECT {_items(run, path)} FROM read_parquet({literal(str(path))})")
         listed = ", ".join(f"NULL::INTEGER AS {identifier(name)}" for name in source_columns or ("no_columns",))

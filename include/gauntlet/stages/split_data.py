@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.digest import sha256_file
+from gauntlet.core.duration import format_duration
 from gauntlet.core.errors import DataRejected
 from gauntlet.core.records.data import DatasetRef, SplitManifest, SplitPart
 from gauntlet.core.records.model import Task
@@ -86,7 +87,7 @@ def _strategy(spec: ModelSpec) -> str:
     if split.kind == "random":
         return f"random by {columns.entity or 'feature row'}, seed {split.seed}, {shares}"
     entity = f", entities {split.entities}" if columns.entity else ""
-    return f"by time {columns.event_time}, embargo {split.embargo or timedelta(0)}{entity}, {shares}"
+    return f"by time {columns.event_time}, embargo {format_duration(split.embargo or timedelta(0))}{entity}, {shares}"
 
 
 def _parts(spec: ModelSpec, table: pa.Table, division: Division) -> tuple[SplitPart, ...]:

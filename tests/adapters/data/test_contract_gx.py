@@ -184,6 +184,15 @@ def test_a_column_of_another_type_is_reported_once(check: Check) -> None:
     assert "more not asked of columns that are missing or of another type" in checked.report.reason
 
 
+def test_columns_may_have_any_name(check: Check) -> None:
+    names = ["at", "order", "capital-gain", "with space", 'quo"te', "Größe", "select"]
+    table = snapshot(**{name: [1.0] * 599 + [50.0] for name in names})
+    contract = {name: {"type": "number", "maximum": 10, "mean": [0, 2]} for name in names}
+    report = check(table, **{"contract.columns": contract}).report
+    assert [result.column for result in report.failed] == names
+    assert {result.outcome for result in report.failed} == {Outcome.FAILED}
+
+
 def test_what_cannot_be_evaluated_is_an_error_not_a_pass(check: Check) -> None:
     report = check(**{"contract.columns": {"region": {"regex": "("}}}).report
     assert report.outcome is Outcome.ERROR
