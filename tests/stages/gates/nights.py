@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -144,8 +144,3 @@ def small(spec: ModelSpec, gates: dict[str, Any]) -> ModelSpec:
     document["training"] |= {"rounds": 120, "threads": 1}
     document["gates"] |= gates
     return ModelSpec.model_validate(document)
-
-
-def again(run: RunContext, **changes: Any) -> RunContext:
-    """The same run with something else."""
-    return replace(run, **changes) if not isinstance(run, RunContext) else run.model_copy(update=changes)
