@@ -252,7 +252,7 @@ def _result(item: Measured, one: Judged, failed: bool, alpha: float) -> Statisti
 
 def _required(test: Relevance, one: Judged, alpha: float) -> int | None:
     rows = test.rows(alpha / one.tests)
-    return None if rows is None else max(rows, one.pair.current.rows + 1)
+    return None if rows is None else max(rows, 2 * one.pair.current.rows)
 
 
 def _tidy(value: float | None) -> float | None:

@@ -57,7 +57,7 @@ def decide_trigger(
     run: RunContext, evidence: TriggerEvidence, section: DriftSection, decided_at: datetime
 ) -> TriggerDecision:
     """The first step that has an answer decides; a manual run without a reason is refused."""
-    if asked_by_hand(run) and not run.reason.strip():
+    if (run.kind is TriggerKind.MANUAL or run.force_retrain) and not run.reason.strip():
         raise DataRejected(f"run {run.run} was started by hand without a reason: write one")
     answer = next(found for step in STEPS if (found := step(run, evidence, section)) is not None)
     return TriggerDecision(
@@ -79,8 +79,8 @@ def decision_id(model: str, answer: Answer) -> str:
 
 
 def asked_by_hand(run: RunContext) -> bool:
-    """Whether a person asked for this run."""
-    return run.kind is TriggerKind.MANUAL or run.force_retrain
+    """Whether a person asked for a retrain. A run that is only started by hand decides like any other."""
+    return run.force_retrain
 
 
 def _skip(run: RunContext, evidence: TriggerEvidence, held_by: str, reason: str) -> Answer:

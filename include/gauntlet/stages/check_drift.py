@@ -152,14 +152,16 @@ def training_window(services: Services, run: RunContext, profile: Profile) -> Wi
     return Window(services.blobs.fetch(dataset.uri, dataset.sha256), chosen, verified=True)
 
 
-def exact_columns(reference: Window, current: Path, only: Collection[str] | None = None) -> Exact:
+def exact_columns(
+    reference: Window, current: Path, only: Collection[str] | None = None, *, verified: bool = True
+) -> Exact:
     """Reads both columns whole, sorted; ``only`` some features. Segments keep their certified intervals."""
     from gauntlet.stages.windows import Window, sorted_column
 
     def exact(feature: str, segment: str | None) -> tuple[Floats, Floats] | None:
         if segment is not None or (only is not None and feature not in only):
             return None
-        both = sorted_column(reference, feature), sorted_column(Window(current, verified=True), feature)
+        both = sorted_column(reference, feature), sorted_column(Window(current, verified=verified), feature)
         return (
             None if both[0] is None or both[1] is None or not len(both[0]) or not len(both[1]) else (both[0], both[1])
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from tests.stages.drift.conftest import START, Bench, portfolio
+from tests.stages.drift.conftest import DAY, START, Bench, portfolio
 
+from gauntlet.core.errors import DataRejected, InfrastructureError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
@@ -49,3 +52,194 @@ def test_a_covariate_shift_asks_for_a_retrain_and_names_what_carries_it(bench: B
     assert "income" in report.reason
     decision = decide(bench.services, run)
     assert (decision.action, decision.kind) == (TriggerAction.RETRAIN, TriggerKind.DRIFT)
+
+
+@pytest.mark.usefixtures("champion")
+def test_the_check_again_changes_nothing(bench: Bench) -> None:
+    bench.source.table = portfolio(3000, 2)
+    run = bench.run(START)
+    first = check_drift(bench.services, run), decide(bench.services, run)
+    written = len(bench.services.audit.entries(run.model))
+    bench.clock.moment += DAY
+    assert (check_drift(bench.services, run), decide(bench.services, run)) == first
+    assert len(bench.services.audit.entries(run.model)) == written
+    assert not list(bench.services.scratch.iterdir())
+
+
+@pytest.mark.usefixtures("champion")
+def test_page_and_data_are_stored_and_attached(bench: Bench) -> None:
+    bench.source.table = portfolio(3000, 2, income=0.7)
+    run = bench.run(START)
+    report = check_drift(bench.services, run)
+    assert report.page_uri is not None
+    assert report.page_sha256 is not None
+    assert report.data_uri is not None
+    assert report.data_sha256 is not None
+    page = bench.services.blobs.fetch(report.page_uri, report.page_sha256).read_text()
+    assert "income" in page
+    assert "http" not in page.replace("http-equiv", "")
+    stored = DriftReport.model_validate_json(
+        bench.services.blobs.fetch(report.data_uri, report.data_sha256).read_bytes()
+    )
+    assert stored.features == report.features
+    assert bench.registry.logged[run.key] == ["drift/drift.html", "drift/drift.json"]
+    assert decide(bench.services, run).action is TriggerAction.RETRAIN
+    assert not bench.registry.finished
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_silent_registry_does_not_silence_the_check(bench: Bench) -> None:
+    bench.registry.fault = InfrastructureError("registry: no answer in 5 s")
+    bench.source.table = portfolio(3000, 2)
+    run = bench.run(START)
+    assert check_drift(bench.services, run).outcome is Outcome.PASSED
+    assert decide(bench.services, run).action is TriggerAction.SKIP
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_window_without_rows_is_no_calm_night(bench: Bench) -> None:
+    bench.source.fault = DataRejected("loans: no row between the two times")
+    run = bench.run(START)
+    report = check_drift(bench.services, run)
+    assert (report.outcome, report.action, report.blocked) == (Outcome.ERROR, DriftAction.INVESTIGATE, True)
+    decision = decide(bench.services, run)
+    assert decision.action is TriggerAction.SKIP
+    assert decision.evidence["held_by"] == "data quality"
+    asked = bench.run(START, "by-hand", TriggerKind.MANUAL, reason="feed is repaired", force_retrain=True)
+    forced = decide(bench.services, asked)
+    assert forced.action is TriggerAction.RETRAIN
+
+
+@pytest.mark.usefixtures("champion")
+def test_an_empty_column_blocks_and_is_named(bench: Bench) -> None:
+    table = portfolio(3000, 2)
+    bench.source.table = table.set_column(
+        table.column_names.index("income"), "income", pa.nulls(table.num_rows, pa.float64())
+    )
+    report = check_drift(bench.services, bench.run(START))
+    assert report.blocked
+    assert report.carried_by == ("income",)
+    assert "all 3000 rows are missing" in report.reason
+
+
+@pytest.mark.usefixtures("champion")
+def test_few_rows_are_inconclusive(bench: Bench) -> None:
+    bench.source.table = portfolio(80, 2, income=0.5)
+    report = check_drift(bench.services, bench.run(START))
+    assert (report.outcome, report.action) == (Outcome.INCONCLUSIVE, DriftAction.NONE)
+    assert "500 are needed" in report.reason
+
+
+@pytest.mark.usefixtures("champion")
+def test_the_asset_and_the_nightly_act_once_on_the_same_report(bench: Bench) -> None:
+    bench.set_drift(cooldown="1h")
+    bench.source.table = portfolio(5000, 3, income=0.7)
+    hourly = bench.run(START, "hourly", TriggerKind.DRIFT)
+    check_drift(bench.services, hourly)
+    assert decide(bench.services, hourly).action is TriggerAction.RETRAIN
+    later = decide(bench.services, bench.run(START + DAY / 6, "nightly"))
+    assert later.action is TriggerAction.SKIP
+    assert later.evidence["held_by"] == "duplicate"
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_report_on_an_earlier_champion_is_void(bench: Bench) -> None:
+    bench.source.table = portfolio(5000, 3, income=0.7)
+    check_drift(bench.services, bench.run(START, "hourly"))
+    bench.train(START - DAY / 2, portfolio(9000, 8, START - DAY / 2, days=3, income=0.7))
+    decision = decide(bench.services, bench.run(START + DAY / 6, "nightly"))
+    assert decision.action is TriggerAction.SKIP
+    assert "no drift report on the champion" in decision.reason
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_stopped_line_holds_until_it_runs_again(bench: Bench) -> None:
+    bench.source.table = portfolio(5000, 3, income=0.7)
+    run = bench.run(START)
+    check_drift(bench.services, run)
+    bench.services.audit.append("ada", "freeze", run.model, run.model, {"reason": "quarter end"})
+    assert "ada: quarter end" in decide(bench.services, run).reason
+    bench.services.audit.append("ada", "unfreeze", run.model, run.model, {})
+    assert decide(bench.services, run).action is TriggerAction.RETRAIN
+
+
+@pytest.mark.usefixtures("champion")
+def test_volume_is_counted_from_the_champions_data_on(bench: Bench) -> None:
+    bench.set_drift(volume=1000)
+    bench.source.table = portfolio(3000, 2)
+    bench.source.labelled = portfolio(6000, 4, days=20)
+    run = bench.run(START)
+    check_drift(bench.services, run)
+    decision = decide(bench.services, run)
+    assert (decision.action, decision.kind) == (TriggerAction.RETRAIN, TriggerKind.VOLUME)
+    assert bench.source.pulls[-1] == (START - 9 * DAY, START, True)
+
+
+@pytest.mark.usefixtures("champion")
+def test_an_old_champion_is_retrained_without_drift(bench: Bench) -> None:
+    later = START + 40 * DAY
+    bench.source.table = portfolio(3000, 2, later)
+    run = bench.run(later)
+    check_drift(bench.services, run)
+    assert decide(bench.services, run).kind is TriggerKind.AGE
+
+
+@pytest.mark.usefixtures("champion")
+def test_segments_of_the_spec_are_checked_each(bench: Bench) -> None:
+    bench.set_drift(segments=["region"])
+    bench.train(START - DAY, portfolio(20_000, 1, START - DAY, days=30))
+    table = portfolio(8000, 5)
+    income, west = table["income"].to_numpy(), table["region"].to_numpy() == "west"
+    moved = pa.array(np.where(west, income * 0.4, income), from_pandas=True)
+    bench.source.table = table.set_column(table.column_names.index("income"), "income", moved)
+    report = check_drift(bench.services, bench.run(START))
+    failed = {(one.feature, one.segment) for one in report.features if one.outcome is Outcome.FAILED}
+    assert failed == {("income", "region=west")}
+    assert report.score == pytest.approx(0.4 * 0.1, rel=0.2)
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize("mode", ["profile", "exact"])
+def test_exact_mode_says_the_same_without_intervals(bench: Bench, mode: str) -> None:
+    bench.set_drift(mode=mode)
+    bench.source.table = portfolio(3000, 2)
+    report = check_drift(bench.services, bench.run(START))
+    ks = {one.feature: result for one in report.features for result in one.statistics if result.statistic == "ks"}
+    assert set(ks) == {"income", "amount", "open_loans"}
+    assert all((one.low is None) == (mode == "exact") for one in ks.values())
+    assert report.action is DriftAction.NONE
+
+
+@pytest.mark.usefixtures("champion")
+def test_what_was_so_a_week_ago_recurs(bench: Bench) -> None:
+    bench.set_drift(recurring="7d")
+    weekend, earlier = portfolio(4000, 3, income=0.7), portfolio(4000, 4, START - 7 * DAY, income=0.7)
+    bench.source.table = pa.concat_tables([earlier, weekend])
+    report = check_drift(bench.services, bench.run(START))
+    assert (report.action, report.pattern) == (DriftAction.NONE, DriftPattern.RECURRING)
+    bench.source.table = pa.concat_tables([portfolio(4000, 4, START - 7 * DAY), weekend])
+    report = check_drift(bench.services, bench.run(START, "again"))
+    assert report.action is DriftAction.RETRAIN
+
+
+@pytest.mark.usefixtures("champion")
+def test_persistence_waits_for_the_second_window(bench: Bench) -> None:
+    bench.set_drift(persistence={"violations": 2, "windows": 3})
+    for night in range(2):
+        at = START + night * DAY
+        bench.source.table = portfolio(4000, 3 + night, at, income=0.7)
+        report = check_drift(bench.services, bench.run(at))
+        assert report.action is (DriftAction.RETRAIN if night else DriftAction.INVESTIGATE)
+    assert report.pattern is DriftPattern.LASTING
+
+
+def test_sixty_nights_of_a_stationary_portfolio_are_quiet(bench: Bench) -> None:
+    bench.train(START - 2 * DAY, portfolio(9000, 1, START - 2 * DAY, days=30))
+    alarms = []
+    for night in range(60):
+        at = START + night * DAY / 24
+        bench.source.table = portfolio(1200, 100 + night, at)
+        report = check_drift(bench.services, bench.run(at))
+        if report.action is not DriftAction.NONE:
+            alarms.append(report.reason)
+    assert not alarms

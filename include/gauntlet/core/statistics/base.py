@@ -25,6 +25,7 @@ POWER = 0.9
 MOST_ROWS = 10**9
 BINS = 10
 LEAST_EXPECTED = 5.0
+RARE = "rare or unseen"
 
 Kind = Literal["numeric", "categorical"]
 BOTH: frozenset[Kind] = frozenset({"numeric", "categorical"})
@@ -148,7 +149,7 @@ def _category_cells(pair: Pair) -> Cells:
     known = [current.counts.get(name, 0) for name in names]
     unseen = current.valid - sum(known)
     return Cells(
-        (*names, "other", "missing"),
+        (*names, RARE, "missing"),
         np.array([*(reference.counts[name] for name in names), reference.tail_rows, reference.missing], np.int64),
         np.array([*known, unseen, current.missing], np.int64),
     )
@@ -161,11 +162,12 @@ def _pooled(cells: Cells) -> Cells:
     if not n or not m:
         return cells
     small = (together * min(n, m) / (n + m) < LEAST_EXPECTED) & (together > 0)
+    small |= np.array([name == RARE for name in cells.names]) & (together > 0)
     large = (together > 0) & ~small
     names = [name for name, kept in zip(cells.names, large, strict=True) if kept]
     reference, current = cells.reference[large], cells.current[large]
     if small.any():
-        names.append("rare")
+        names.append(RARE)
         reference = np.append(reference, cells.reference[small].sum())
         current = np.append(current, cells.current[small].sum())
     return Cells(tuple(names), reference, current)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from gauntlet.core.statistics.base import CATEGORICAL, Effect, Pair, Relevance, Statistic, binomial_rows, binomial_test
+from gauntlet.core.statistics.base import (
+    CATEGORICAL,
+    LEAST_EXPECTED,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    binomial_rows,
+    binomial_test,
+)
 
 
 def new_categories(pair: Pair) -> dict[str, int]:
@@ -39,10 +48,12 @@ def _test(pair: Pair, _effect: Effect, limit: float) -> Relevance:
 
 
 def _measure_vanished(pair: Pair) -> Effect:
+    """Only categories of which a window of this size should have several rows."""
     reference, current = pair.labels
     if not reference.valid or not current.valid:
         return Effect(None, note="no values")
-    gone = [name for name in reference.counts if not current.counts.get(name)]
+    due = LEAST_EXPECTED * reference.valid / current.valid
+    gone = [name for name, rows in reference.counts.items() if rows >= due and not current.counts.get(name)]
     rows = sum(reference.counts[name] for name in gone)
     shown = ", ".join(sorted(gone, key=lambda name: -reference.counts[name])[:3])
     return Effect(rows / reference.valid, note=shown)

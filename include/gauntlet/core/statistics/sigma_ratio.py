@@ -35,16 +35,34 @@ def kurtosis(column: Numbers) -> float:
     return max(float((column.pieces * ((middle - column.moments.mean) / sigma) ** 4).sum()) / column.valid, 1.0)
 
 
+def sigma_without_extremes(column: Numbers) -> float:
+    """Standard deviation without the smallest and the largest row."""
+    moments = column.moments
+    n, mean, m2 = moments.n, moments.mean, moments.m2
+    for value in (column.minimum, column.maximum):
+        if n < 3 or not math.isfinite(value):
+            return moments.sigma
+        apart = value - mean
+        m2 -= apart * apart * n / (n - 1)
+        mean -= apart / (n - 1)
+        n -= 1
+    return math.sqrt(max(m2, 0.0) / n)
+
+
 def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """On logarithms; the error of a log standard deviation is ``sqrt((kurtosis - 1) / 4n)``.
 
-    A window whose kurtosis is of the order of its rows owes its spread to single rows: its error is large, so one
-    outlier is not a change of the distribution.
+    A change that the smallest and the largest row alone make is no change of the distribution: the smaller of the
+    ratios with and without them is tested.
     """
     reference, current = pair.numbers
     parts = [max(kurtosis(column) - 1, 2.0) / 4 for column in (reference, current)]
     error = math.sqrt(parts[0] / reference.valid + parts[1] / current.valid)
-    value = math.log(effect.value or 1.0)
+    inner = [sigma_without_extremes(column) for column in (reference, current)]
+    ratio = inner[1] / inner[0] if all(inner) else 1.0
+    value = min(math.log(effect.value or 1.0), abs(math.log(ratio)))
+    if value < math.log(effect.value or 1.0):
+        parts, error = [0.5, 0.5], math.sqrt(0.5 * pair.valid_spread)
     more, less = normal_test(value, value, error, math.log(limit))
 
     def rows(alpha: float) -> int | None:
