@@ -70,7 +70,7 @@ def _one_at_a_time(services: Services, run: RunContext, routing: Routing, now: d
         if routing.rollout == other.rollout and leased:
             raise Conflict(
                 f"{run.model}: rollout {other.rollout} of run {other.run} is under way ({other.phase.value}, "
-                f"{other.weight_ppm / 10_000:g} %); wait for it, or abort it with: gauntlet rollout abort {run.model}"
+                f"{other.weight_ppm / 10_000:g} %); wait for it to end, or abort it"
             )
         # Its run died without its teardown: nobody holds the lease any more.
         reason = f"left behind without a lease; rollout of run {run.run} takes its place"

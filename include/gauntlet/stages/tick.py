@@ -60,7 +60,9 @@ def _look(services: Services, run: RunContext, spec: ModelSpec, state: RolloutSt
     observation = observe(services, run, spec, state, now)
     if observation.analysis is not None:
         services.records.put(run.key, observation.analysis, f"step-{state.step + 1}", actor=ACTOR)
-    return carry_out(services, advance(state, spec.rollout, observation, now), spec.rollout, at=run.key)
+    # Reading the journal may wait for its writers: the decision is made now, not when the look began.
+    transition = advance(state, spec.rollout, observation, services.clock.now())
+    return carry_out(services, transition, spec.rollout, at=run.key)
 
 
 def observe(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState, now: datetime) -> Observation:

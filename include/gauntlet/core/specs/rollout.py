@@ -81,7 +81,7 @@ class RolloutSection(Section):
     deadline: Duration = Field(default="14d", validate_default=True)
     """A rollout older than this expires and its traffic returns."""
     golden_ms: float = Field(gt=0, default=50.0)
-    """Preflight: slowest acceptable median answer of the live server to one golden row."""
+    """Preflight: the longest that one more golden row may take the live server."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
