@@ -415,12 +415,12 @@ class ServedModel:
             else:
                 self._count(row.own.version_id, row.head[6], row.tail[1])
             if row.other is None:
-                self._journal((*row.head, NAN, row.decision, latency_us, *row.tail))
+                self.journal((*row.head, NAN, row.decision, latency_us, *row.tail))
             elif len(self._shadow) < self.config.shadow_queue:
                 self._shadow.append((row, latency_us))
             else:
                 self._shadow_count("dropped")
-                self._journal((*row.head, NAN, row.decision, latency_us, *row.tail))
+                self.journal((*row.head, NAN, row.decision, latency_us, *row.tail))
         if written:
             written[0].own.tallies[written[0].head[6]].latency.observe(latency_us)
         return bool(self._shadow)
@@ -444,7 +444,7 @@ class ServedModel:
                 self._allowance_ns -= perf_counter_ns() - began
             else:
                 self._shadow_count("dropped")
-            self._journal((*row.head, score, row.decision, latency_us, *row.tail))
+            self.journal((*row.head, score, row.decision, latency_us, *row.tail))
 
     def _refill(self) -> None:
         now = perf_counter_ns()
@@ -484,7 +484,8 @@ class ServedModel:
         name = key("gauntlet_predictions_total", model=self.name, version=version_id, arm=arm, status=status)
         self.counters.add(name)
 
-    def _journal(self, row: tuple[Any, ...]) -> None:
+    def journal(self, row: tuple[Any, ...]) -> None:
+        """Queue a complete row for the writer, or count it as lost."""
         stream = self.stream
         if stream.full and (stream.policy.overflow != "spill" or len(stream.queue) >= SPILL * stream.capacity):
             stream.lost += 1
