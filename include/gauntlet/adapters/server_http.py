@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ class HttpServer:
         import httpx
 
         try:
+            self._knock()
             with self._client(timeout_s) as client:
                 response = client.post(f"/admin/{operation}", json=body)
         except (httpx.TransportError, OSError) as error:
@@ -80,6 +82,13 @@ class HttpServer:
         if response.is_success:
             return response.json()
         raise self._error(operation, response)
+
+    def _knock(self) -> None:
+        """Connect once by hand: httpx leaves its socket open when a Unix socket refuses it."""
+        if self.address.startswith(UNIX):
+            with socket.socket(socket.AF_UNIX) as knocking:
+                knocking.settimeout(CONNECT_S)
+                knocking.connect(self.address.removeprefix(UNIX))
 
     def _client(self, timeout_s: float) -> httpx.Client:
         import httpx
