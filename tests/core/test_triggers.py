@@ -151,6 +151,28 @@ def test_the_same_report_acts_once_whoever_asks() -> None:
     assert "by asset" in again.reason
 
 
+def test_the_run_an_announced_decision_starts_carries_it_out_once() -> None:
+    wanted = decide(run(name="drift check"), report=WANTED)
+    started = run(wanted.kind, "by asset")
+    carried = decide(started, report=WANTED, earlier=(wanted,))
+    assert (carried.action, carried.kind) == (TriggerAction.RETRAIN, TriggerKind.DRIFT)
+    assert "drift check has decided: psi of income 0.4" in carried.reason
+    again = decide(run(wanted.kind, "second event"), report=WANTED, earlier=(carried, wanted))
+    assert (again.action, again.evidence["held_by"]) == (TriggerAction.SKIP, "cooldown")
+
+
+def test_an_announced_decision_of_another_night_is_not_carried_out() -> None:
+    wanted = decide(run(name="drift check", as_of=NOW - DAY / 2), report=WANTED)
+    assert decide(run(TriggerKind.DRIFT, "by asset"), report=WANTED, earlier=(wanted,)).action is TriggerAction.SKIP
+
+
+def test_a_decision_and_the_run_that_carries_it_out_use_one_retrain_of_the_budget() -> None:
+    section = DriftSection(window="1d", budget=BudgetSection(retrains=2, within="7d"))
+    wanted = earlier(30)
+    carried = wanted.model_copy(update={"run": "by asset", "evidence": {"carries_out": wanted.decision_id}})
+    assert decide(section=section, report=WANTED, earlier=(carried, wanted)).action is TriggerAction.RETRAIN
+
+
 def test_the_same_evidence_has_the_same_id_whichever_run_asks_and_whenever() -> None:
     one = decide(run(name="a"), report=WANTED)
     other = decide(run(TriggerKind.DRIFT, "b"), report=WANTED, at=NOW + DAY)

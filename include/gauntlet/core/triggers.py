@@ -1,8 +1,9 @@
 """Whether to retrain: one decision from all the evidence, with a fixed order of precedence.
 
 Data-quality block, stopped line, budget, cooldown and minimum of new rows each hold a retrain back; only then
-is asked what calls for one. A person's request passes everything but a stopped line: it never skips a gate,
-and the contract judges the data anyway.
+is asked what calls for one. What the drift check has decided and announced is carried out by the run it starts.
+A person's request passes everything but a stopped line: it never skips a gate, and the contract judges the data
+anyway.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 from gauntlet.core.specs.drift import DriftSection
 
 AUTOMATIC = frozenset(TriggerKind) - {TriggerKind.MANUAL}
+ANNOUNCED = frozenset({TriggerKind.DRIFT, TriggerKind.PERFORMANCE, TriggerKind.VOLUME, TriggerKind.AGE})
+"""Kinds that the drift check announces by an asset."""
+CARRIES_OUT = "carries_out"
+"""Evidence key: the id of the announced decision that a run carries out."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,18 @@ def _bootstrap(run: RunContext, evidence: TriggerEvidence, _section: DriftSectio
     return _retrain(evidence, TriggerKind.BOOTSTRAP, "there is no champion yet", as_of=run.as_of.isoformat())
 
 
+def _announced(run: RunContext, evidence: TriggerEvidence, _section: DriftSection) -> Answer | None:
+    """A run that an asset started carries out what the drift check has decided, once."""
+    if run.kind not in ANNOUNCED:
+        return None
+    same = [one for one in evidence.earlier if one.kind is run.kind and one.as_of == run.as_of]
+    wanted = next((one for one in same if CARRIES_OUT not in one.evidence), None)
+    if wanted is None or any(one.evidence.get(CARRIES_OUT) == wanted.decision_id for one in evidence.earlier):
+        return None
+    reason = f"run {wanted.run} has decided: {wanted.reason}"
+    return _retrain(evidence, run.kind, reason, **{CARRIES_OUT: wanted.decision_id})
+
+
 def _blocked(run: RunContext, evidence: TriggerEvidence, _section: DriftSection) -> Answer | None:
     if asked_by_hand(run) or evidence.report is None or not evidence.report.blocked:
         return None
@@ -191,6 +208,7 @@ STEPS: tuple[Step, ...] = (
     _stopped,
     _by_hand,
     _bootstrap,
+    _announced,
     _over_budget,
     _cooling,
     _too_few_new,
@@ -203,7 +221,9 @@ STEPS: tuple[Step, ...] = (
 
 
 def _automatic(evidence: TriggerEvidence) -> list[TriggerDecision]:
-    return [one for one in evidence.earlier if one.kind in AUTOMATIC and one.kind is not TriggerKind.BOOTSTRAP]
+    """Earlier automatic retrains; a decision and the run that carries it out are one."""
+    kinds = AUTOMATIC - {TriggerKind.BOOTSTRAP}
+    return [one for one in evidence.earlier if one.kind in kinds and CARRIES_OUT not in one.evidence]
 
 
 def _hours(seconds: float) -> str:
