@@ -147,6 +147,8 @@ def _route(services: Services, state: RolloutState, action: Route, plan: Rollout
 
 
 def _apply(services: Services, routing: Routing) -> None:
+    """Ask the servers until each reports the epoch, and has what it routes to."""
+    wanted = {version.version_id for version in (routing.stable, routing.canary) if version is not None}
     reports = services.server.reports(routing.model)
-    if not reports or any(report.epoch < routing.epoch for report in reports):
+    if not reports or any(report.epoch < routing.epoch or not wanted <= set(report.loaded) for report in reports):
         services.server.apply(routing, APPLY_TIMEOUT_S)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from gauntlet.core.errors import InfrastructureError, MissingRecord, RolloutAborted
+from gauntlet.core.errors import InfrastructureError, MissingRecord, Rejection, RolloutAborted
 from gauntlet.core.judge import Golden, case_for, judge
 from gauntlet.core.live.window import read_window
 from gauntlet.core.ports import Services
@@ -24,6 +24,7 @@ from gauntlet.stages.carry_out import ACTOR, carry_out
 from gauntlet.stages.preflight import largest_difference, read_golden
 
 GOLDEN_ROWS = 32
+SKEW = timedelta(seconds=0.5)
 IN_TRAFFIC = (RolloutPhase.STEP, RolloutPhase.PAUSED, RolloutPhase.BAKE)
 
 
@@ -74,7 +75,8 @@ def observe(services: Services, run: RunContext, spec: ModelSpec, state: Rollout
     superseded = _superseded(state, routing)
     if superseded is not None:
         return Observation(commands=commands, superseded=superseded)
-    lapsed = routing.lease_until is None or routing.lease_until <= now
+    # Clocks of hosts differ a little: so near its end, a worker's lease may be over and its canary without traffic.
+    lapsed = routing.lease_until is None or routing.lease_until <= now + SKEW
     return Observation(
         analysis=None if lapsed or state.phase is RolloutPhase.BAKE else _analyse(services, spec, state, now),
         commands=commands,
@@ -98,10 +100,15 @@ def _superseded(state: RolloutState, routing: Routing) -> str | None:
 
 
 def _tripped(services: Services, routing: Routing) -> str | None:
-    """A worker that gives the canary no traffic though the routing does: its breaker, or it could not load it."""
+    """A worker that has the canary loaded and gives it no traffic though the routing does: its breaker.
+
+    One that has not loaded it (yet) has only just started: that is for the servers to mend, and no evidence.
+    """
+    canary = routing.canary.version_id if routing.canary else ""
     for report in services.server.reports(routing.model):
-        if report.epoch == routing.epoch and report.weight_ppm < routing.weight_ppm:
-            return f"worker {report.worker} has taken the canary out of traffic by itself (breaker or load failure)"
+        stopped = report.epoch == routing.epoch and report.weight_ppm < routing.weight_ppm
+        if stopped and canary in report.loaded:
+            return f"worker {report.worker} has taken the canary out of traffic by itself: its breaker has tripped"
     return None
 
 
@@ -143,7 +150,7 @@ def _golden(services: Services, state: RolloutState) -> Golden:
     rows = golden.rows[:GOLDEN_ROWS]
     try:
         scores = services.server.predict(state.model, rows, version_id=state.candidate.version_id)
-    except InfrastructureError:
+    except (InfrastructureError, Rejection):
         # Not answered is not the same as answered wrongly: the judge calls it an error, which never passes.
         return Golden(0, math.inf, golden.tolerance)
     return Golden(len(rows), largest_difference(scores, golden.scores[:GOLDEN_ROWS]), golden.tolerance)

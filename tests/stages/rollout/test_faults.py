@@ -205,6 +205,16 @@ def test_a_tripped_breaker_ends_the_rollout(world: Any) -> None:
     assert world.store.records.newest(MODEL, Quarantine)
 
 
+def test_a_worker_that_has_only_just_started_is_no_breaker(world: Any) -> None:
+    world.start()
+    world.server.loaded.discard("id2")
+    world.server.tripped = True  # no traffic for the canary, for want of it
+    world.server.predict = lambda *_, **__: (_ for _ in ()).throw(InfrastructureError("loading"))
+    state = world.look(0, wait=0.5)
+    assert state.phase is RolloutPhase.STEP
+    assert world.server.applied[-1] == world.routing
+
+
 def test_a_lapsed_lease_starts_the_step_again(world: Any) -> None:
     world.start()
     world.traffic(400)

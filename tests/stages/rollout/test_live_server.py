@@ -154,7 +154,7 @@ def test_a_good_challenger_ramps_on_live_traffic(live: Live, tmp_path: Path) -> 
     assert live.server.reports()[0]["canary"] is None
 
 
-def test_a_challenger_that_scores_otherwise_is_out_within_a_second(live: Live, tmp_path: Path) -> None:
+def test_a_challenger_that_scores_otherwise_is_out_at_the_first_step(live: Live, tmp_path: Path) -> None:
     high = Calibration(method="isotonic", x=(0.0, 1.0), y=(0.6, 1.0))
     release = write_release(tmp_path / "releases" / "two", train(1, calibration=high), "v-two")
     live.challenge(release)
@@ -163,7 +163,7 @@ def test_a_challenger_that_scores_otherwise_is_out_within_a_second(live: Live, t
     state = live.services.records.get(live.run.key, RolloutState)
     assert state.harmful
     assert state.withdraw_seconds is not None
-    assert state.withdraw_seconds < 1
+    assert state.withdraw_seconds < 2  # some ten milliseconds on an idle machine
     assert live.server.reports()[0]["canary"] is None
     assert live.services.records.newest(MODEL, Quarantine, name=release.digest)
     live.traffic(50)
