@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import Conflict, MissingRecord, RolloutAborted
 from gauntlet.core.ledger import Change, Ground, transition
 from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.ledger import CandidateState
 from gauntlet.core.records.rollout import CanaryAnalysis, PreflightReport, Quarantine, RolloutPhase
 
@@ -184,3 +186,63 @@ def test_preflight_finds_a_server_that_scores_otherwise(world: Any) -> None:
     world.server.scores["id2"] = lambda x: np.full(x.size, np.nan)
     with pytest.raises(RolloutAborted, match="largest difference inf"):
         world.start()
+
+
+# ---- what the holdout has shown
+
+
+def bolder(x: np.ndarray) -> np.ndarray:
+    """A challenger that scores everybody higher, online as offline."""
+    return 0.20 + 0.5 * x * x
+
+
+def evaluated(world: Any, champion: str) -> None:
+    """The evaluation of the challenger's run, on a holdout like the traffic."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    x = np.random.default_rng(3).random(4000)
+    scores = {name: world.server.scores[version](x) for name, version in (("candidate", "id2"), ("champion", "id1"))}
+    path = world.folder / "evaluation.parquet"
+    pq.write_table(pa.table({f"{name}_score": score for name, score in scores.items()}), path)
+    evaluation = EvaluationRef(
+        uri=world.blobs.put_file(path, "evaluations/e.parquet"),
+        sha256=sha256_file(path),
+        rows=4000,
+        positives=None,
+        candidate="id2",
+        champion=champion,
+        holdout="h",
+        spec_digest="s",
+        first_event=None,
+        last_event=None,
+        candidate_threshold=0.2,
+        champion_threshold=0.2,
+    )
+    world.store.records.put(f"{MODEL}/night-2", evaluation)
+
+
+def test_a_difference_the_gates_have_accepted_is_no_news(make_world: Any) -> None:
+    world = make_world()
+    world.champion()
+    world.challenger(score=bolder)
+    evaluated(world, champion=world.routing.stable.release_digest)
+    world.start()
+    expected = world.store.records.get(f"{MODEL}/canary-1", PreflightReport).expected
+    assert expected.rows == 4000
+    assert expected.score_shift == pytest.approx(1.0, abs=0.05)
+    assert expected.decision_rate_change == pytest.approx(0.548, abs=0.02)
+    assert world.look(0, wait=2, requests=300).step_done(0)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_difference_nobody_has_seen_or_seen_against_somebody_else_is_news(make_world: Any, known: bool) -> None:
+    world = make_world()
+    world.champion()
+    world.challenger(score=bolder)
+    if known:
+        evaluated(world, champion="an earlier champion")
+    world.start()
+    assert world.store.records.get(f"{MODEL}/canary-1", PreflightReport).expected is None
+    with pytest.raises(RolloutAborted, match="score_psi"):
+        world.look(0, wait=2, requests=300)
