@@ -63,7 +63,13 @@ def subject(services: Services, run: RunContext) -> Subject:
 
 
 def gather(
-    services: Services, about: Subject, name: str, gate: Gate, observations: tuple[Observation, ...] | None
+    services: Services,
+    about: Subject,
+    name: str,
+    gate: Gate,
+    observations: tuple[Observation, ...] | None,
+    *,
+    count: bool = True,
 ) -> Evidence:
     """The evidence for one gate; the holdout is read, and its reading counted, only for gates that need it."""
     records, key = services.records, about.run.key
@@ -85,7 +91,7 @@ def gather(
         observations=observations,
         champion_facts=_champion_facts(services, about),
         approvals=tuple(records.named(key, Approval).values()),
-        holdout_reads=_count_reading(services, about, name) if gate.holdout else None,
+        holdout_reads=_count_reading(services, about, name) if gate.holdout and count else None,
         frozen=frozen_by_hand(services, about.run.model),
     )
 

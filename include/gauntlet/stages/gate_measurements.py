@@ -70,7 +70,7 @@ def _snapshot(services: Services, about: Subject) -> tuple[DatasetRef, SplitMani
     return dataset, split
 
 
-def _holdout_rows(services: Services, about: Subject, rows: int) -> pa.Table:
+def holdout_rows(services: Services, about: Subject, rows: int) -> pa.Table:
     """Raw holdout rows, evenly spaced over its order, at most ``rows``."""
     import numpy as np
     import pyarrow as pa
@@ -116,7 +116,7 @@ def _robustness(services: Services, about: Subject, config: Any) -> Iterator[Obs
 
     scorer = services.scorers.load(_folder(services, about))
     features = scorer.sidecar.features
-    table = _holdout_rows(services, about, config.rows)
+    table = holdout_rows(services, about, config.rows)
     inputs = table.select([feature.name for feature in features])
     base = scorer.score_table(inputs)
     metric = config.metric or PRIMARY[about.spec.task]
@@ -172,7 +172,7 @@ def _batch_invariance(services: Services, about: Subject, config: Any) -> Iterat
 
 def _inputs(services: Services, about: Subject, scorer: Scorer, rows: int) -> pa.Table:
     names = [feature.name for feature in scorer.sidecar.features]
-    return _holdout_rows(services, about, rows).select(names)
+    return holdout_rows(services, about, rows).select(names)
 
 
 def _determinism(services: Services, about: Subject, config: Any) -> Iterator[Observation]:

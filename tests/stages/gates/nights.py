@@ -104,13 +104,15 @@ class Lending:
         return self.routing.stable
 
 
-def lending(folder: Path, *, rows: int = 26_000, gates: dict[str, Any] | None = None) -> Lending:
-    """The shipped spec on a small portfolio; ``gates`` says some of them otherwise."""
+def lending(
+    folder: Path, *, rows: int = 26_000, gates: dict[str, Any] | None = None, split: dict[str, Any] | None = None
+) -> Lending:
+    """The shipped spec on a small portfolio; ``gates`` and ``split`` say some of it otherwise."""
     data = folder / "data"
     data.mkdir(parents=True)
     pq.write_table(history(rows, days=64, to=LAST), data / "rows.parquet")
     os.environ["CREDIT_DEFAULT_DATA"] = str(data)
-    spec = small(load_spec(SPEC), gates or {})
+    spec = small(load_spec(SPEC), gates or {}, split or {})
     clock, specs, registry = Clock(), Specs(spec), MemoryRegistry()
     store = MemoryStore(clock)
     routing = Routing(store.routing)
@@ -136,11 +138,12 @@ def lending(folder: Path, *, rows: int = 26_000, gates: dict[str, Any] | None = 
     return Lending(services, specs, clock, routing, registry)
 
 
-def small(spec: ModelSpec, gates: dict[str, Any]) -> ModelSpec:
+def small(spec: ModelSpec, gates: dict[str, Any], split: dict[str, Any]) -> ModelSpec:
     """The spec with less of everything, so that a night takes seconds."""
     document = spec.model_dump(mode="json")
     document["contract"]["rows"] = [5_000, None]
     document["contract"]["freshness"] = None
     document["training"] |= {"rounds": 120, "threads": 1}
     document["gates"] |= gates
+    document["split"] |= split
     return ModelSpec.model_validate(document)

@@ -88,10 +88,9 @@ def observed(kind: str, value: float | None, subject: str | None = None) -> Chan
 
     def change(evidence: Evidence) -> Evidence:
         found = list(need(evidence.observations, "measurements"))
-        for place, item in enumerate(found):
-            if item.kind == kind and subject in (None, item.subject):
-                found[place] = item.model_copy(update={"value": value})
-                break
+        places = [place for place, item in enumerate(found) if item.kind == kind and subject in (None, item.subject)]
+        place = need(next(iter(places), None), f"measurement of {kind}")
+        found[place] = found[place].model_copy(update={"value": value})
         return replace(evidence, observations=tuple(found))
 
     return change
