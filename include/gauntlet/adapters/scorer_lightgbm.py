@@ -147,7 +147,7 @@ class LightGBMScorer:
 
         model = self._model
         scores = [model.score_row(row) for row in rows]
-        return np.array(scores).reshape((len(rows),) if model.single else (len(rows), -1))
+        return np.array(scores).reshape((len(rows),) if model.classes == 1 else (len(rows), model.classes))
 
     def close(self) -> None:
         """Free the model; scoring afterwards is an error."""
@@ -172,7 +172,7 @@ class _Loaded:
         self._rows = self._booster.row_scorer()
         self._encode = compile_row(sidecar.features)
         self._calibrate = compile_calibration(sidecar.calibration) if sidecar.calibration else None
-        self.single = self._booster.classes == 1
+        self.classes = self._booster.classes
 
     def score(self, matrix: Floats) -> Floats:
         raw = self._booster.predict(matrix)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,21 @@ BATCH_ROWS = 16_384
 
 def open_parquet(path: Path, categorical: Sequence[str] = ()) -> ParquetFile:
     """A Parquet file whose pages are verified as they are read; ``categorical`` columns come as dictionaries."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with undamaged(path):
         return pq.ParquetFile(path, read_dictionary=list(categorical), page_checksum_verification=True)
+
+
+@contextmanager
+def undamaged(path: Path) -> Generator[None]:
+    """A page that does not match its checksum, as the error it is."""
+    import pyarrow as pa
+
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(f"{path} cannot be read as Parquet: {error}") from None
+        raise IntegrityError(f"{path}: damaged: {error}") from None
 
 
 def read_parts(path: Path, rows: int) -> NDArray[np.str_]:
@@ -61,10 +70,15 @@ class SnapshotRows:
 
         if name not in self._file.schema_arrow.names:
             raise DataRejected(f"{self._path}: no column {name!r}")
-        return self._file.read(columns=[name]).column(name).filter(pa.array(self._mask))
+        with undamaged(self._path):
+            return self._file.read(columns=[name]).column(name).filter(pa.array(self._mask))
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The part's rows in batches of at most :data:`BATCH_ROWS`; row groups without any are not read."""
+        with undamaged(self._path):
+            yield from self._batches(columns)
+
+    def _batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         first = 0
