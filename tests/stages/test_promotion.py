@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from tests.faults.world import MODEL, Gates, Spec, World
 
@@ -110,9 +112,21 @@ def test_an_unsatisfied_receipt_refuses(world, outcome):
 def test_a_waiver_is_said_in_the_decision(world):
     run = world.trained("night-1", "a")
     known = world.services.records.get(run.key, GateReceipt, "smoke")
-    waived = known.model_copy(update={"verdict": known.verdict.model_copy(update={"outcome": Outcome.WAIVED})})
+    verdict = known.verdict.model_copy(update={"outcome": Outcome.WAIVED})
+    ends = world.services.clock.now() + timedelta(days=1)
+    waived = known.model_copy(update={"verdict": verdict, "waived_until": ends})
     world.services.records.put(run.key, waived, "smoke")
     assert register_challenger(world.services, run).outcome is Outcome.WAIVED
+
+
+@pytest.mark.parametrize("ended", [timedelta(0), timedelta(days=2), None])
+def test_a_waiver_that_has_ended_does_not_count(world, ended):
+    run = world.trained("night-1", "a")
+    known = world.services.records.get(run.key, GateReceipt, "smoke")
+    verdict = known.verdict.model_copy(update={"outcome": Outcome.WAIVED})
+    until = None if ended is None else world.services.clock.now() - ended
+    world.services.records.put(run.key, known.model_copy(update={"verdict": verdict, "waived_until": until}), "smoke")
+    assert "the waiver of smoke ended" in refused(world, run)
 
 
 @pytest.mark.parametrize("field", ["model", "run", "candidate", "champion", "holdout", "spec_digest"])

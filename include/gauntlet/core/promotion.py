@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from gauntlet.core.ledger import named
 from gauntlet.core.outcome import Outcome, worst
@@ -22,7 +23,8 @@ SHOWN = 12
 class Claim:
     """What the receipts must prove: that ``candidate`` passed ``gates`` against ``champion`` on ``holdout``.
 
-    ``candidate`` and ``champion`` are release digests; ``champion`` is ``None`` for a first model.
+    ``candidate`` and ``champion`` are release digests; ``champion`` is ``None`` for a first model. ``at`` is when it
+    is asked: a receipt that rests on a waiver does not count after the waiver has ended.
     """
 
     model: str
@@ -32,6 +34,7 @@ class Claim:
     holdout: str
     spec_digest: str
     gates: tuple[str, ...]
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,13 @@ def _faults(claim: Claim, gate: str, receipt: GateReceipt) -> list[str]:
     ]
     if not receipt.satisfied:
         faults.append(f"{gate} {receipt.verdict.outcome}: {receipt.verdict.reason}")
+    if receipt.verdict.outcome is Outcome.WAIVED and not _waiver_holds(claim, receipt):
+        faults.append(f"the waiver of {gate} ended at {receipt.waived_until}; ask the gate again")
     return faults
+
+
+def _waiver_holds(claim: Claim, receipt: GateReceipt) -> bool:
+    return claim.at is not None and receipt.waived_until is not None and claim.at < receipt.waived_until
 
 
 def _short(value: str | None) -> str:

@@ -116,6 +116,7 @@ def claim_of(
         holdout=evaluation.holdout,
         spec_digest=run.spec_digest,
         gates=tuple(spec.gates.names),
+        at=services.clock.now(),
     )
 
 
