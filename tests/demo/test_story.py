@@ -26,7 +26,7 @@ from gauntlet.core.records.rollout import CanaryAnalysis, Quarantine, RolloutPha
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
 from gauntlet.demo.airflow_api import Airflow
 from gauntlet.demo.nights import NIGHTS
-from gauntlet.demo.screen import Screen
+from gauntlet.demo.screen import Screen, brief
 from gauntlet.demo.story import Patience, Story, StoryFailed
 from gauntlet.simulation.events import story as scenario_of
 from gauntlet.simulation.world import World
@@ -264,6 +264,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gauntlet.demo.story.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("gauntlet.demo.story.LOOK_SECONDS", 0.01)
 
 
 def play(stage: Stage, upto: int = 6) -> None:
@@ -366,8 +367,10 @@ def test_dags_that_never_come_are_named(stage: Stage) -> None:
 def test_a_run_that_never_ends_says_which_task_it_is_in(stage: Stage) -> None:
     stage.airflow.hooks[f"{MODEL}__retrain"] = lambda *_: ("running", {"train": "running", "open_run": "success"})
     stage.story.patience = Patience(run=0.1)
-    with pytest.raises(StoryFailed, match=r"night 1 .*has not ended after 0 s: (open_run|train)"):
+    stage.airflow.hooks[f"{MODEL}__canary__broken_spec"] = stage.airflow.hooks[f"{MODEL}__canary"]
+    with pytest.raises(StoryFailed, match=r"night 1 .*has not ended after 0 s: (open_run|train)") as error:
         play(stage, 1)
+    assert "credit_default__canary__broken_spec is among the DAGs" in str(error.value)
 
 
 def test_a_process_that_ends_stops_the_story(stage: Stage) -> None:
@@ -398,3 +401,9 @@ def test_an_airflow_that_does_not_answer_is_named() -> None:
     with pytest.raises(InfrastructureError, match=r"http://127\.0\.0\.1:1: Airflow does not answer"):
         client.dags()
     client.close()
+
+
+def test_a_long_reason_is_cut_at_a_clause_or_a_word() -> None:
+    assert brief("short") == "short"
+    assert brief("one clause; another; " + "x" * 200, 30) == "one clause; another …"
+    assert brief("word " * 50, 12) == "word word …"

@@ -11,12 +11,13 @@ from typing import Any
 
 import httpx
 
-from gauntlet.demo.layout import MODEL, Layout
+from gauntlet.demo.layout import MODEL, PER_DAY, Layout
 from gauntlet.demo.ports import LOOPBACK
+from gauntlet.simulation.events import NIGHT_ONE
 
 Ready = Callable[[], bool]
 PYTHON = sys.executable
-RATE = 120
+RATE = 80
 """Live requests per second of the demo."""
 
 
@@ -101,7 +102,8 @@ def _airflow(layout: Layout) -> tuple[Component, ...]:
 
 
 def _traffic(layout: Layout) -> Component:
-    options = ("--url", layout.url("server"), "--model", MODEL, "--rate", str(RATE), "--world", str(layout.world))
+    world = ("--world", str(layout.world), "--night-one", NIGHT_ONE.isoformat(), "--per-day", str(PER_DAY))
+    options = ("--url", layout.url("server"), "--model", MODEL, "--rate", str(RATE), *world)
     return Component(
         "traffic",
         (PYTHON, "-m", "gauntlet.simulation.traffic", *options),

@@ -16,6 +16,8 @@ from gauntlet.settings import Settings
 HOME = Path(".gauntlet/demo")
 MODEL = "credit_default"
 DATA_VARIABLE = "CREDIT_DEFAULT_DATA"
+PER_DAY = 1_200.0
+"""Applications per day of the demo's own portfolio: enough for every gate, little enough for two cores."""
 USUAL_PORTS = {"airflow": 8080, "mlflow": 5000, "server": 8300, "scheduler-health": 8974}
 OURS = ("AIRFLOW", "GAUNTLET_", "MLFLOW_", "CREDIT_DEFAULT_")
 """Inherited variables with these beginnings would make the demo depend on the caller's set-up."""

@@ -6,26 +6,22 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.demo.airflow_api import Airflow
 from gauntlet.demo.airflow_env import ADMIN, Secrets, load_secrets
 from gauntlet.demo.components import components
-from gauntlet.demo.layout import DATA_VARIABLE, HOME, MODEL, USUAL_PORTS, Layout
+from gauntlet.demo.layout import DATA_VARIABLE, HOME, MODEL, PER_DAY, USUAL_PORTS, Layout
 from gauntlet.demo.nights import NIGHTS
 from gauntlet.demo.overlay import write_spec
 from gauntlet.demo.ports import choose
 from gauntlet.demo.screen import Screen
 from gauntlet.demo.stack import Stack, interruptible, only_one, running
 from gauntlet.demo.story import Story
+from gauntlet.simulation.events import NIGHT_ONE
 from gauntlet.simulation.events import story as scenario_of
 from gauntlet.simulation.world import World
-
-NIGHT_ONE = datetime(2026, 3, 2, 1, tzinfo=UTC)
-"""2 March 2026, 2 o'clock in Berlin: when the nightly run of the shipped spec is due."""
-INTERRUPTED = 130
 
 
 def demo(keep: bool = False, home: Path = HOME) -> int:
@@ -113,7 +109,7 @@ def _prepare(layout: Layout, say: Callable[[str], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     write_spec(layout.root / "include/models" / f"{MODEL}.yaml", layout.models / f"{MODEL}.yaml")
     if not (layout.world / "world.json").exists():
-        advance = World(layout.world, scenario_of(NIGHT_ONE)).advance(NIGHT_ONE)
+        advance = World(layout.world, scenario_of(NIGHT_ONE, PER_DAY)).advance(NIGHT_ONE)
         say(f"simulated {advance.rows} loan applications of {len(advance.written)} days")
 
 
@@ -123,7 +119,7 @@ def _story(layout: Layout, stack: Stack, keys: Secrets, screen: Screen) -> Story
     os.environ[DATA_VARIABLE] = str(layout.world)
     return Story(
         model=MODEL,
-        world=World(layout.world, scenario_of(NIGHT_ONE)),
+        world=World(layout.world, scenario_of(NIGHT_ONE, PER_DAY)),
         night_one=NIGHT_ONE,
         airflow=Airflow(layout.url("airflow"), keys.password),
         airflow_home=layout.airflow.home,

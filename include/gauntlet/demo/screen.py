@@ -47,7 +47,9 @@ class NightRow:
     def fill(self, seen: Evidence) -> None:
         """Put the night's facts into words."""
         decision = (seen.drift or seen.facts).decision
-        self.decision = f"{decision.action} ({decision.kind}): {decision.reason}" if decision else "none recorded"
+        self.decision = brief(
+            f"{decision.action} ({decision.kind}): {decision.reason}" if decision else "none recorded"
+        )
         self.gates = contract_words(seen.facts.contract) or seen.facts.gates
         registered = seen.facts.registered
         self.version = f"v{registered.version}" if registered and registered.version else "-"
@@ -64,7 +66,15 @@ def rollout_words(state: RolloutState | None) -> str:
         return str(state.phase).replace("_", " ")
     weight = f" at {state.analysis.weight_ppm / 10_000:g} %" if state.analysis else ""
     seconds = f", back in {state.withdraw_seconds:.2f} s" if state.withdraw_seconds is not None else ""
-    return f"rolled back{weight}{seconds}: {state.reason}"
+    return f"rolled back{weight}{seconds}: {brief(state.reason)}"
+
+
+def brief(text: str, most: int = 120) -> str:
+    """The beginning of a sentence, up to a clause's end if there is one; all of it is in ``gauntlet explain``."""
+    if len(text) <= most:
+        return text
+    clauses = text[:most].rpartition(";")[0]
+    return f"{clauses or text[:most].rpartition(' ')[0]} …"
 
 
 class Screen:

@@ -17,6 +17,8 @@ from gauntlet.demo.screen import NightRow, Screen
 from gauntlet.simulation.world import World
 
 POLL_SECONDS = 0.4
+LOOK_SECONDS = 1.5
+"""Between two looks at single tasks, which cost the api-server more than the run's state."""
 BUSY = frozenset({"queued", "running", "deferred", "up_for_retry", "up_for_reschedule"})
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 KINDS = ("drift_check", "retrain", "canary")
@@ -127,13 +129,18 @@ class Story:
         raise StoryFailed(f"no asset event has started {dag_id} within {self.patience.asset:.0f} s")
 
     def _finish(self, run: DagRun, row: NightRow) -> DagRun:
-        began = time.monotonic()
+        began = looked = time.monotonic()
+        self.screen.now(f"{run.dag_id}: scheduling")
         while not run.over:
-            self.screen.now(f"{run.dag_id}: {self._running(run)}")
             self._pause()
+            if time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                self.screen.now(f"{run.dag_id}: {self._running(run)}")
             run = self.airflow.run(run.dag_id, run.run_id)
             if not run.over and time.monotonic() - began > self.patience.run:
-                raise StoryFailed(f"{run.dag_id} has not ended after {self.patience.run:.0f} s: {self._running(run)}")
+                raise StoryFailed(
+                    f"{run.dag_id} has not ended after {self.patience.run:.0f} s: {self._running(run)}{self._broken()}"
+                )
         row.stages[run.dag_id.removeprefix(f"{self.model}__")] = time.monotonic() - began
         return run
 
@@ -142,6 +149,12 @@ class Story:
         busy = {name.split(".")[0] for name, state in tasks.items() if state in BUSY}
         done = sum(state in OVER for state in tasks.values())
         return f"{', '.join(sorted(busy)) or 'scheduling'} ({done} of {len(tasks)} tasks done)"
+
+    def _broken(self) -> str:
+        """Why Airflow may have stopped scheduling a DAG: its file or its spec can no longer be read."""
+        broken = [dag_id for dag_id in self.airflow.dags() if dag_id.endswith("__broken_spec")]
+        found = [*self.airflow.import_errors(), *(f"{dag_id} is among the DAGs" for dag_id in broken)]
+        return "".join(f"\n  {line}" for line in found)
 
     def _pause(self) -> None:
         self.check_stack()

@@ -21,7 +21,7 @@ class Takeover:
     """
 
     at: datetime
-    volume: float = 0.55
+    volume: float = 0.7
     """Applications per day relative to the own portfolio."""
 
 
@@ -73,7 +73,11 @@ class Scenario:
     events: tuple[Event, ...] = field(default=())
 
 
-def story(night_one: datetime = datetime(2026, 3, 2, 1, tzinfo=UTC), per_day: float = 1_700.0) -> Scenario:
+NIGHT_ONE = datetime(2026, 3, 2, 1, tzinfo=UTC)
+"""As-of time of the story's first night: 2 o'clock in Berlin, when the shipped spec's nightly run is due."""
+
+
+def story(night_one: datetime = NIGHT_ONE, per_day: float = 1_700.0) -> Scenario:
     """The six nights of the demo; ``night_one`` is the as-of time of the first.
 
     >>> [type(event).__name__ for event in story().events]

@@ -57,8 +57,8 @@ OWN = Portfolio(
     prefix="A",
 )
 PARTNER = Portfolio(
-    median_income=1_750.0,
-    bureau_mean=624.0,
+    median_income=1_520.0,
+    bureau_mean=612.0,
     region={"north": 0.05, "west": 0.07, "centre": 0.10, "south": 0.47, "east": 0.27, "islands": 0.04},
     purpose={
         "car": 0.13,

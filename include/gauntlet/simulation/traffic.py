@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gauntlet.simulation.events import Scenario, story
+from gauntlet.simulation.events import NIGHT_ONE, Scenario, story
 from gauntlet.simulation.world import STATE, live_rows
 
 PAGE = 2_000
@@ -144,7 +144,7 @@ async def run(arguments: argparse.Namespace) -> Tally:
         loop.add_signal_handler(number, stop.set)
     if arguments.seconds:
         loop.call_later(arguments.seconds, stop.set)
-    scenario = story(datetime.fromisoformat(arguments.night_one)) if arguments.night_one else story()
+    scenario = story(datetime.fromisoformat(arguments.night_one), arguments.per_day)
     url = f"{refuse_remote(arguments.url)}/v1/models/{arguments.model}/predict"
     sending = asyncio.create_task(
         send(url, applications(scenario, arguments.world), arguments.rate, tally, stop), name="traffic"
@@ -173,7 +173,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seconds", type=float, default=0.0, help="how long; 0: until stopped")
     options.add_argument("--report", type=float, default=10.0, help="seconds between two lines of counts")
     options.add_argument("--world", type=Path, required=True, help="folder of the simulated warehouse")
-    options.add_argument("--night-one", help="as-of time of the story's first night, ISO 8601")
+    options.add_argument("--night-one", default=NIGHT_ONE.isoformat(), help="as-of time of the story's first night")
+    options.add_argument("--per-day", type=float, default=1_700.0, help="applications per day of that world")
     return options
 
 
