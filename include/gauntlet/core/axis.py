@@ -200,7 +200,7 @@ class Counts:
 
 
 def pack(array: NDArray[Any]) -> str:
-    """An array of integers or floats as text: smallest little-endian type, zlib, base 85."""
+    """An array of integers or floats as text: smallest little-endian type, zlib, base 64."""
     import base64
     import zlib
 
@@ -210,7 +210,7 @@ def pack(array: NDArray[Any]) -> str:
         top = int(array.max(initial=0))
         code = "u1" if top < 1 << 8 else "u2" if top < 1 << 16 else "u4" if top < 1 << 32 else "u8"
         raw = array.astype("<" + code)
-    return f"{code}:" + base64.b85encode(zlib.compress(raw.tobytes(), 6)).decode()
+    return f"{code}:" + base64.b64encode(zlib.compress(raw.tobytes(), 6)).decode()
 
 
 def unpack(text: str) -> NDArray[Any]:
@@ -221,7 +221,7 @@ def unpack(text: str) -> NDArray[Any]:
     code, packed = text.split(":", 1)
     if code not in {"u1", "u2", "u4", "u8", "f8"}:
         raise ValueError(f"unknown array code {code!r}")
-    array = np.frombuffer(zlib.decompress(base64.b85decode(packed)), dtype="<" + code)
+    array = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype="<" + code)
     return array.astype(np.float64 if code == "f8" else np.int64)
 
 
