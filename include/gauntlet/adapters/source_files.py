@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ FORMATS = {
     ".tsv.gz": "csv",
     ".csv.zst": "csv",
 }
+TRACEBACK = "Traceback (most recent call last)"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 READERS = {
     "parquet": "read_parquet([{files}], union_by_name = true)",
     "csv": "read_csv([{files}], union_by_name = true, sample_size = -1)",
@@ -52,24 +56,35 @@ class FileSource:
             DataRejected: no file, no row, a missing column, an unusable label, a damaged file.
             InfrastructureError: the storage did not answer.
         """
-        import duckdb
-
         pull = Pull(spec, since, until, labelled)
         files = find_files(pull, expand(spec.model, spec.source.uri))
         stage = to.with_suffix(".stage") if files.format == "csv" else None
-        with session(self.scratch, self.memory_mb, self.threads) as connection:
-            try:
+        try:
+            with session(self.scratch, self.memory_mb, self.threads) as connection, _told(pull):
                 files.admit(connection, stage)
                 connection.execute(f"CREATE VIEW raw AS SELECT * FROM {files.reader}")
                 _derive(connection, spec)
                 return write_snapshot(connection, pull, "source", to, stage)
-            except duckdb.OutOfMemoryException as error:
-                raise InfrastructureError(f"{pull.name}: {self.memory_mb} MB are not enough: {error}") from None
-            except duckdb.Error as error:
-                raise DataRejected(f"{pull.name}: cannot be read: {error}") from None
-            finally:
-                if stage is not None:
-                    stage.unlink(missing_ok=True)
+        finally:
+            if stage is not None:
+                stage.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(pull: Pull) -> Generator[None]:
+    """DuckDB's errors as ours: storage and memory are worth another try, damaged or odd files are not."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise InfrastructureError(f"{pull.name}: memory or disk is not enough: {error}") from None
+    except duckdb.Error as error:
+        text = str(error)
+        if TRACEBACK in text:  # raised by a file system written in Python, not by the content
+            raised = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith(" ")]
+            raise InfrastructureError(f"{pull.name}: the storage does not answer: {raised[-1]}") from None
+        raise DataRejected(f"{pull.name}: cannot be read: {text}") from None
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,8 @@ class Files:
         """Let the session read these files, read and write the stage, and nothing else."""
         if self.filesystem is not None:
             connection.register_filesystem(self.filesystem)
+        else:  # on a disk it saves nothing, and it wants a whole row group of any size in memory at once
+            connection.execute("SET disable_parquet_prefetching = true")
         confine(connection, [*self.paths, *([str(stage)] if stage else [])])
 
 
@@ -136,6 +153,9 @@ def _remote(pull: Pull, address: str) -> tuple[Any, list[str]]:
         raise SpecError(f"{pull.name}: source.uri cannot be used: {error}") from None
     except OSError as error:
         raise InfrastructureError(f"{pull.name}: the storage does not answer: {error}") from error
+    if type(filesystem).modified is fsspec.AbstractFileSystem.modified:
+        # DuckDB asks when a file was changed; a file system that cannot tell must not fail the read.
+        filesystem.modified = lambda _: EPOCH
     scheme = address.split("://")[0]
     names = [f"{scheme}://{name.removeprefix(f'{scheme}://')}" for name in found]
     return filesystem, _readable(pull, names, "address")

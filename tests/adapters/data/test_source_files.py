@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import numpy as np
@@ -20,7 +22,7 @@ from tests.adapters.data.applications import AS_OF, HOUR, START, applications, r
 from gauntlet.adapters.environment import expand
 from gauntlet.adapters.source_files import FileSource
 from gauntlet.adapters.sources import SOURCES, Reading, all_sources, open_source
-from gauntlet.core.errors import DataRejected, SpecError
+from gauntlet.core.errors import DataRejected, InfrastructureError, SpecError
 from gauntlet.core.ports import PulledData
 
 VARIABLE = "GAUNTLET_TEST_SOURCE"
@@ -246,6 +248,41 @@ def test_fsspec_urls_are_read(pull: Pull, tmp_path: Path) -> None:
         memory.rm("/lake", recursive=True)
 
 
+class Bucket(fsspec.AbstractFileSystem):
+    """An object store in memory under ``s3://``: keys without a leading slash, no times of change."""
+
+    protocol = ("s3", "s3a")
+    objects: ClassVar[dict[str, bytes]] = {}
+    down = False
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        base = self._strip_protocol(path).rstrip("/")
+        if base in self.objects:
+            return [{"name": base, "size": len(self.objects[base]), "type": "file"}]
+        below = [name for name in self.objects if name.startswith(f"{base}/")]
+        if not below:
+            raise FileNotFoundError(path)
+        return [{"name": name, "size": len(self.objects[name]), "type": "file"} for name in below]
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
+        if self.down:
+            raise TimeoutError("read timed out")
+        return io.BytesIO(self.objects[self._strip_protocol(path)])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_object_stores_are_read(pull: Pull, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setitem(import_module("fsspec.registry")._registry, "s3", Bucket)
+    one = digest(pull(applications()))
+    local = write(applications(), tmp_path / f"x{suffix}")
+    monkeypatch.setitem(Bucket.objects, f"lake/day/x{suffix}", local.read_bytes())
+    for address in (f"s3://lake/day/x{suffix}", f"s3://lake/day/*{suffix}", "s3://lake/day"):
+        assert digest(pull(address)) == one
+    monkeypatch.setattr(Bucket, "down", True)
+    with pytest.raises(InfrastructureError, match="read timed out"):
+        pull(f"s3://lake/day/x{suffix}")
+
+
 def test_no_other_file_can_be_read(pull: Pull, tmp_path: Path) -> None:
     write(applications(), tmp_path / "secret.csv")
     with pytest.raises(SpecError, match="read_csv"):
@@ -381,3 +418,22 @@ def test_every_kind_of_the_spec_is_registered(tmp_path: Path) -> None:
     assert set(all_sources(Reading(tmp_path))) == set(SOURCES)
     with pytest.raises(SpecError, match="unknown source kind 'file': did you mean 'files'"):
         open_source("file", Reading(tmp_path))
+
+
+@pytest.mark.soak
+def test_a_million_wide_rows_fit_into_a_small_memory(pull: Pull, tmp_path: Path) -> None:
+    """Nearly twice the data that DuckDB may hold: sorted on disk, and the same bytes as with plenty."""
+    rows = 1_000_000
+    rng = np.random.default_rng(0)
+    table = applications(600).take(pa.array(np.arange(rows) % 600))
+    wide = {f"x{i}": rng.normal(size=rows) for i in range(40)}
+    table = replace(table, {"id": rng.permutation(rows), **wide})
+    path = write(table, tmp_path / "wide.parquet")
+    changes = {"source.features.numeric": ["income", "amount", *wide], "source.uri": str(path)}
+    digests = set()
+    for memory_mb in (200, 2_000):
+        reader = FileSource(tmp_path / "scratch", memory_mb=memory_mb, threads=2)
+        to = tmp_path / f"{memory_mb}.parquet"
+        assert reader.pull(spec(**changes), None, AS_OF, labelled=True, to=to).rows == rows
+        digests.add(hashlib.sha256(to.read_bytes()).hexdigest())
+    assert len(digests) == 1
