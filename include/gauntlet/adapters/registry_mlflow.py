@@ -37,6 +37,7 @@ VERSION_ID = "gauntlet.version_id"
 TREE_DIGEST = "gauntlet.tree_digest"
 SIZE = "gauntlet.size_bytes"
 COMPLETE = "gauntlet.complete"
+LOGGED_MODEL = "gauntlet.logged_model"
 MODEL_NAME = "release"
 MAX_VALUE = 5_000
 DIGEST_LENGTH = 36
@@ -135,6 +136,7 @@ class MLflowRegistry:
             known = self._version_of(model, release)
             row = known or self._new_version(model, run_id, release, folder, tags)
             if row.tags.get(COMPLETE) != "true":
+                self._link(model, row)
                 self._tag(model, row.version, {**tags, **_release_tags(release)})
                 self._tag(model, row.version, {COMPLETE: "true"})
         return RegisteredVersion(
@@ -240,9 +242,9 @@ class MLflowRegistry:
         logged = self._logged_model(run_id, release, folder)
         return self._client.create_model_version(
             model,
-            source=logged.artifact_location,
+            source=self._source(logged),
             run_id=run_id,
-            tags={**tags, **_release_tags(release)},
+            tags={**tags, **_release_tags(release), LOGGED_MODEL: logged.model_id},
             description=f"Release `{release.digest[:12]}` at {release.uri}",
             await_creation_for=0,
             model_id=logged.model_id,
@@ -267,8 +269,23 @@ class MLflowRegistry:
         with TemporaryDirectory(prefix="gauntlet-mlflow-") as work:
             write_mlflow_model(folder, Path(work), run_id=run_id, model_id=logged.model_id)
             self._client.log_model_artifacts(logged.model_id, work)
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+        outputs = self._client.get_run(run_id).outputs
+        linked = {output.model_id for output in outputs.model_outputs} if outputs else set()
+        # Linking twice is an error of its own; a killed try may have linked and not finished.
+        if logged.model_id not in linked:
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
         return self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+    def _source(self, logged: LoggedModel) -> str:
+        """What a version points at: a server resolves its own models, a bare database knows only places."""
+        return f"models:/{logged.model_id}" if self._url.startswith("http") else str(logged.artifact_location)
+
+    def _link(self, model: str, row: ModelVersion) -> None:
+        """The tag by which MLflow's own pages lead from the logged model to its version."""
+        from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+        link = _json([{"name": model, "version": row.version}])
+        self._client.set_logged_model_tags(row.tags[LOGGED_MODEL], {MLFLOW_MODEL_VERSIONS: link})
 
     def _tag(self, model: str, version: str | int, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
@@ -292,7 +309,7 @@ class MLflowRegistry:
             if not _is_mlflow(error) and not _is_transport(error):
                 raise
             took = time.monotonic() - started
-            text = str(error).split("\n", maxsplit=1)[0][:400]
+            text = str(error).replace(self._url, self._shown).split("\n", maxsplit=1)[0][:400]
             raise InfrastructureError(
                 f"MLflow at {self._shown}: {doing}: {text} (after {took:.1f} s); is it running and reachable?"
             ) from error
