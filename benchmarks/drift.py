@@ -138,7 +138,6 @@ def exact(reference: Path, current: Path) -> None:
 def _toy() -> tuple[Any, Any]:
     """Something tiny to compare, so that imports are not measured."""
     import numpy as np
-    import pyarrow.compute
     import pyarrow.parquet  # noqa: F401
 
     from gauntlet.core.profile import Profile, numbers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from gauntlet.core.profile import Numbers
 from gauntlet.core.statistics.base import (
     NUMERIC,
