@@ -18,7 +18,6 @@ from gauntlet.adapters.blobs import open_blobs
 from gauntlet.adapters.contract_gx import GreatExpectationsContract
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.adapters.sources import Reading, all_sources
-from gauntlet.core.gates.catalogue import GATES
 from gauntlet.core.ports import Services
 from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.core.spec import ModelSpec
@@ -91,7 +90,6 @@ def example_night(
         name: str, as_of: datetime = datetime(2012, 9, 1, tzinfo=UTC), change: Callable[[Any], None] | None = None
     ) -> Night:
         document = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
-        document["gates"] = dict.fromkeys(GATES, "off: not what is tested here")
         if change is not None:
             change(document)
         return night(tmp_path, document, as_of)

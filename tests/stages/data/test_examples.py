@@ -11,12 +11,14 @@ import pytest
 
 from gauntlet.core.errors import ContractFailed, DataRejected, LeakageFound
 from gauntlet.core.outcome import Outcome
+from gauntlet.core.spec import load_spec
 from gauntlet.stages.check_contract import check_contract
 from gauntlet.stages.check_leakage import check_leakage
 from gauntlet.stages.pull_data import pull_data
 from gauntlet.stages.split_data import split_data
 
 Make = Callable[..., Any]
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def through(night: Any) -> Any:
@@ -76,3 +78,10 @@ def test_a_broken_adult_contract_shows_no_protected_value(example_night: Make) -
     for value in ("Asian-Pac-Islander", "Amer-Indian-Eskimo", "White"):
         assert value not in str(caught.value)
         assert value not in page
+
+
+@pytest.mark.parametrize("name", ["adult_income", "bike_demand"])
+def test_examples_load_as_shipped(name: str) -> None:
+    spec = load_spec(EXAMPLES / f"{name}.yaml")
+    assert spec.model == name
+    assert spec.source.uri.startswith("${GAUNTLET_EXAMPLE_DATA}/")
