@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import sys
-
 import typer
 
 from gauntlet.cli import config, evidence, local, operate, run, serve
@@ -37,18 +33,4 @@ app.add_typer(evidence.audit, name="audit")
 
 def main() -> None:
     """Run the command line."""
-    try:
-        app()
-    except SystemExit as leave:
-        _leave(leave.code)
-
-
-def _leave(code: str | int | None) -> None:
-    """End the process. With Great Expectations loaded, Python's own teardown would print pages of DuckDB's
-    complaints about references that GX keeps; nobody can act on them, so the process ends before it."""
-    if "great_expectations" not in sys.modules:
-        raise SystemExit(code)
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    app()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.ports import Services
+from gauntlet.core.reconcile import CHALLENGER
 from gauntlet.core.records.rollout import RolloutPhase, RolloutState
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.rollout import finish
@@ -23,6 +27,7 @@ def close_rollout(services: Services, run: RunContext) -> RolloutState | None:
     now = services.clock.now()
     withdraw(services, state, state.reason)
     if state.over:
+        _drop_alias(services, state)
         return state
     if state.decided_at is None:
         where = state.phase.value.replace("_", " ")
@@ -31,7 +36,18 @@ def close_rollout(services: Services, run: RunContext) -> RolloutState | None:
         )
     final = rolled_back(services, state, at=run.key)
     services.records.put(run.key, final, actor=ACTOR)
+    _drop_alias(services, state)
     return final
+
+
+def _drop_alias(services: Services, state: RolloutState) -> None:
+    """Who was taken out is no challenger any more.
+
+    Traffic is safe by now: a registry that is down is no reason to fail, the reconciler repairs aliases.
+    """
+    with suppress(InfrastructureError):
+        if services.registry.aliases(state.model).get(CHALLENGER) == state.candidate.version:
+            services.registry.delete_alias(state.model, CHALLENGER)
 
 
 def _is_champion(services: Services, state: RolloutState) -> bool:

@@ -16,6 +16,7 @@ from tests.stages.rollout.world import FixedSpecs, Inbox, spec
 
 from gauntlet.adapters.blobs import LocalBlobs
 from gauntlet.adapters.journal import JournalFiles
+from gauntlet.adapters.memory.registry import MemoryRegistry
 from gauntlet.adapters.server_http import HttpServer
 from gauntlet.adapters.store_sql import open_store
 from gauntlet.core.errors import RolloutAborted
@@ -116,7 +117,7 @@ def live(tmp_path: Path, champion: Trained) -> Iterator[Live]:
             blobs=LocalBlobs(tmp_path / "releases"),
             sources={},
             contract=unused,
-            registry=unused,
+            registry=MemoryRegistry(),
             server=HttpServer(f"unix:{server.config.admin_socket}", TOKEN),
             journal=JournalFiles(server.config.journal),
             notifiers=(Inbox(),),

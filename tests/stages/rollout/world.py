@@ -13,6 +13,7 @@ import numpy as np
 
 from gauntlet.adapters.blobs import LocalBlobs
 from gauntlet.adapters.memory.journal import MemoryJournal
+from gauntlet.adapters.memory.registry import MemoryRegistry
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.core.digest import sha256_bytes, sha256_file
 from gauntlet.core.errors import InfrastructureError, IntegrityError
@@ -156,7 +157,7 @@ class World:
             blobs=self.blobs,
             sources={},
             contract=unused,
-            registry=unused,
+            registry=MemoryRegistry(),
             server=self.server,
             journal=self.journal,
             notifiers=(self.inbox,),
