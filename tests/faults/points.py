@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from gauntlet.adapters.store_sql import WRITES as WRITING
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.ports import Services
 
@@ -100,14 +99,19 @@ def wired(services: Services, tripwire: Tripwire) -> Services:
     )
 
 
-def wire_statements(engine: Engine, tripwire: Tripwire) -> None:
-    """A point before and after every SQL statement, and before every commit."""
+def wire_statements(engine: Engine | type[Engine], tripwire: Tripwire) -> None:
+    """A point before and after every SQL statement, and before every commit of something written.
+
+    ``Engine``, the class: those of every engine in the process, MLflow's too.
+    """
 
     def words(statement: str) -> str:
         return " ".join(statement.split()[:3]).split("(")[0]
 
     @event.listens_for(engine, "before_cursor_execute")
-    def before(_: Any, __: Any, statement: str, *___: Any) -> None:
+    def before(connection: Any, _: Any, statement: str, *__: Any) -> None:
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            connection.info["wrote"] = True
         tripwire.reach(f"before {words(statement)}")
 
     @event.listens_for(engine, "after_cursor_execute")
@@ -116,8 +120,7 @@ def wire_statements(engine: Engine, tripwire: Tripwire) -> None:
 
     @event.listens_for(engine, "commit")
     def committing(connection: Any) -> None:
-        reads = not connection.get_execution_options().get(WRITING)
-        tripwire.reach("before END of a read" if reads else "before COMMIT")
+        tripwire.reach("before COMMIT" if connection.info.pop("wrote", False) else "before END of a read")
 
 
 def sigkill(_: str) -> None:

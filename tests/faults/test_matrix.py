@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import sqlite3
@@ -13,7 +14,7 @@ from tempfile import mkdtemp
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from tests.faults.child import act, database, enumerate_points
+from tests.faults.child import WORLDS, act, database, enumerate_points, prepare
 from tests.faults.points import Killed, Tripwire, fail, is_write, kill, wire_statements, wired
 from tests.faults.steps import STEPS, Step, again, outcome, safe_now, settled
 from tests.faults.world import MODEL, World
@@ -161,29 +162,76 @@ def ran(forks, target, *arguments):
     return process.exitcode
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, forks, record_property):
-    """SIGKILL of a real process before and after every statement, commit, file write, registry and server call."""
-    step = STEPS[name]
-    source = template(fast / "template", step)
+def killed_everywhere(forks, fast, kind, step, choose):
+    """Kill a child at each chosen point of a step, let its successor finish, and say what did not hold."""
+    source = fast / "template"
+    source.mkdir()
+    assert ran(forks, prepare, str(source), kind, step.name) == 0
     answer = fast / "points.txt"
-    assert ran(forks, enumerate_points, str(copied(source, fast / "reference")), name, str(answer)) == 0
+    assert ran(forks, enumerate_points, str(copied(source, fast / "reference")), kind, step.name, str(answer)) == 0
     labels = answer.read_text(encoding="utf-8").splitlines()
-    reference = World(fast / "reference", database(fast / "reference"))
+    reference = WORLDS[kind](fast / "reference")
     assert settled(reference) == []
     end = outcome(reference)
+    chosen = choose(labels)
     broken = []
-    chosen = [index for index, label in enumerate(labels) if is_write(label)]
     for index in chosen:
         folder = copied(source, fast / str(index))
-        code = ran(forks, act, str(folder), name, index)
+        code = ran(forks, act, str(folder), kind, step.name, index)
         if code != -signal.SIGKILL:
             broken.append(f"{index}.{labels[index]}: the process ended with {code}, it was to be killed")
-        world = World(folder, database(folder))
+        world = WORLDS[kind](folder)
         broken += [f"{index}.{labels[index]}: {text}" for text in cell(world, step, end)]
         world.store.close()
+        os.chdir(fast)
         shutil.rmtree(folder)
-    record(record_property, name, "SIGKILL", [labels[index] for index in chosen], broken)
+    return [labels[index] for index in chosen], broken
+
+
+def every_write(labels):
+    return [index for index, label in enumerate(labels) if is_write(label)]
+
+
+def in_the_registry(labels):
+    """Every write within a call of the registry: all others are killed at without MLflow, which is dear to start."""
+    within, found = False, []
+    for index, label in enumerate(labels):
+        within = within or label.startswith("before registry.")
+        if within and is_write(label):
+            found.append(index)
+        within = within and not label.startswith("after registry.")
+    return found
+
+
+def each_table_of_the_registry(labels):
+    """After the last change of each of MLflow's tables."""
+    changes = ("after INSERT", "after UPDATE", "after DELETE")
+    return sorted(
+        {labels[index]: index for index in in_the_registry(labels) if labels[index].startswith(changes)}.values()
+    )
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, forks, record_property, monkeypatch):
+    """SIGKILL of a real process before and after every statement, commit, file write, registry and server call."""
+    monkeypatch.chdir(fast)
+    labels, broken = killed_everywhere(forks, fast, "small_world", STEPS[name], every_write)
+    record(record_property, name, "SIGKILL", labels, broken)
+    assert broken == []
+
+
+@pytest.mark.filterwarnings("default")  # MLflow's own, of its own libraries
+@pytest.mark.parametrize("name", ["registration", "promotion"])
+@pytest.mark.parametrize(
+    "choose",
+    [each_table_of_the_registry, pytest.param(in_the_registry, marks=pytest.mark.soak)],
+    ids=["each-table", "every-write"],
+)
+def test_killed_with_a_real_mlflow(name, choose, fast, forks, record_property, monkeypatch):
+    """SIGKILL inside MLflow's own statements and file writes as well."""
+    monkeypatch.chdir(fast)
+    labels, broken = killed_everywhere(forks, fast, "mlflow_world", STEPS[name], choose)
+    record(record_property, name, "SIGKILL, MLflow", labels, broken)
     assert broken == []
 
 

@@ -21,7 +21,15 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services, WorkerReport
 from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.gates import GateReceipt, GateVerdict
-from gauntlet.core.records.model import RegisteredVersion, ReleaseRef, TrainedModel
+from gauntlet.core.records.model import (
+    Feature,
+    FeatureKind,
+    ModelSidecar,
+    RegisteredVersion,
+    ReleaseRef,
+    Task,
+    TrainedModel,
+)
 from gauntlet.core.records.rollout import (
     PPM,
     PreflightReport,
@@ -265,7 +273,9 @@ class World:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             (part / "model.txt").write_text(content)
-            manifest = json.dumps({"files": {"model.txt": sha256_bytes(content.encode())}})
+            (part / "sidecar.json").write_text(self.sidecar(content).model_dump_json())
+            files = {file.name: sha256_file(file) for file in sorted(part.iterdir())}
+            manifest = json.dumps({"files": files})
             (part / "manifest.json").write_text(manifest)
             part.rename(folder)
         return ReleaseRef(
@@ -275,6 +285,27 @@ class World:
             tree_digest=sha256_bytes(content.encode()),
             size_bytes=len(content),
         )
+
+    def sidecar(self, content: str) -> ModelSidecar:
+        return ModelSidecar(
+            model=MODEL,
+            version_id=f"id-{content}",
+            task=Task.BINARY,
+            objective="binary",
+            features=(Feature(name="income", kind=FeatureKind.NUMERIC, nullable=True),),
+            classes=None,
+            threshold=0.5,
+            calibration=None,
+            best_iteration=1,
+            tree_digest=sha256_bytes(content.encode()),
+            model_sha256=sha256_bytes(content.encode()),
+            trained_through=None,
+        )
+
+    def mlflow_run(self, name: str) -> str:
+        """The run training logs to, where the registry has runs."""
+        opened = getattr(self.registry, "open_run", None)
+        return opened(MODEL, f"{MODEL}/{name}", {}) if opened else f"mlflow-{name}"
 
     def run(self, name: str) -> RunContext:
         known = self.services.records.find(f"{MODEL}/{name}", RunContext)
@@ -305,7 +336,7 @@ class World:
             run.key,
             TrainedModel(
                 release=release,
-                mlflow_run_id=f"mlflow-{name}",
+                mlflow_run_id=self.mlflow_run(name),
                 dataset="data",
                 split="split",
                 profile_digest="profile",
