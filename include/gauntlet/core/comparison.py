@@ -231,7 +231,7 @@ def judge(result: Comparison, mode: Mode, margin: float, *, power: float = 0.95)
         return Judgement(Outcome.PASSED, what, observed, comparator, limit, None)
     effect = {"superiority": max(margin, abs(result.delta) - margin), "non_inferiority": margin, "equivalence": margin}
     needed = required_rows(result, effect[mode], power)
-    hopeless = result.high < -margin if mode == "equivalence" else result.high <= limit
+    hopeless = result.high <= limit or (mode == "equivalence" and result.low >= margin)
     certain = hopeless or needed is None or result.n >= needed
     outcome = Outcome.FAILED if certain else Outcome.INCONCLUSIVE
     return Judgement(outcome, what, observed, comparator, limit, needed)

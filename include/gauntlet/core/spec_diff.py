@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gauntlet.core.gates.strength import way_of, weaker
 from gauntlet.core.spec import ModelSpec
 
 MISSING = "(absent)"
-# A gate is weaker when a floor falls or a ceiling rises; which of the two a key is, its name says.
-FLOORS = ("minimum", "min_", "floor", "least", "required")
-CEILINGS = ("maximum", "max_", "limit", "margin", "gap", "alpha", "tolerance")
+WEAKER = {"floor": "floor lowered", "ceiling": "ceiling raised", "range": "range widened", "switch": "switched off"}
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,10 @@ def _meaning(key: str, before: Any, after: Any) -> str:
         return ""
     if isinstance(after, str) and after.startswith("off") and not str(before).startswith("off"):
         return "gate weakened: switched off"
-    if not _number(before) or not _number(after):
+    looser = weaker(key.removeprefix("gates."), before, after)
+    if looser is None:
         return ""
-    leaf = key.rsplit(".", 1)[-1]
-    fell = after < before
-    if any(part in leaf for part in FLOORS):
-        return "gate weakened: floor lowered" if fell else "gate strengthened"
-    if any(part in leaf for part in CEILINGS):
-        return "gate strengthened" if fell else "gate weakened: ceiling raised"
-    return ""
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if not looser:
+        return "gate strengthened"
+    how = "limit removed" if after is None else WEAKER.get(str(way_of(key.removeprefix("gates."))), "list shortened")
+    return f"gate weakened: {how}"

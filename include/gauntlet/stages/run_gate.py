@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ from gauntlet.stages.gate_report import log_receipt
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
     from gauntlet.core.records.run import RunContext
+
+
+LOG = logging.getLogger(__name__)
 
 
 def run_gate(services: Services, run: RunContext, gate: str) -> GateReceipt:
@@ -57,6 +61,7 @@ def run_gate(services: Services, run: RunContext, gate: str) -> GateReceipt:
         waived_until=waiver.expires_at if waiver is not None and verdict.outcome is Outcome.WAIVED else None,
     )
     receipt = _stored(services, run, gate, receipt)
+    _tell(receipt)
     log_receipt(services, about.trained.mlflow_run_id, receipt)
     if not receipt.satisfied:
         raise GateFailed(f"{gate} {receipt.verdict.outcome}: {receipt.verdict.reason}")
@@ -71,6 +76,14 @@ def _verdict(services: Services, about: Subject, name: str, gate: Gate) -> GateV
     except MissingEvidence as error:
         return unable(name, str(error))
     return judge_gate(name, gather(services, about, name, gate, observations))
+
+
+def _tell(receipt: GateReceipt) -> None:
+    """The verdict as one sentence in the task's log, and every measurement under it."""
+    verdict = receipt.verdict
+    LOG.info("%s %s: %s", verdict.gate, verdict.outcome, verdict.reason)
+    for item in verdict.measurements:
+        LOG.info("  %-12s %s", item.outcome, item.sentence)
 
 
 def _stored(services: Services, run: RunContext, gate: str, receipt: GateReceipt) -> GateReceipt:
