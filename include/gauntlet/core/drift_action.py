@@ -39,6 +39,7 @@ class Evidence:
     features: Sequence[FeatureDrift]
     prediction: FeatureDrift | None = None
     performance: PerformanceDrift | None = None
+    domain: FeatureDrift | None = None
     recurs: frozenset[str] = frozenset()
     """Features whose change was there in the matching earlier window too."""
     history: Sequence[DriftReport] = ()
@@ -97,7 +98,7 @@ def carriers(findings: Sequence[FeatureDrift], most: int = NAMED) -> tuple[str, 
 
 def _outcome(evidence: Evidence) -> Outcome:
     parts = [one.outcome for one in evidence.features]
-    parts += [one.outcome for one in (evidence.prediction, evidence.performance) if one is not None]
+    parts += [one.outcome for one in (evidence.prediction, evidence.performance, evidence.domain) if one is not None]
     return worst(parts)
 
 
@@ -144,9 +145,18 @@ def _action(
     if drifted:
         period = format_duration(section.recurring) if section.recurring else "one period"
         return DriftAction.NONE, f"recurring: the window {period} earlier was the same; {_sentences(drifted)}"
-    if evidence.prediction is not None and evidence.prediction.outcome is Outcome.FAILED:
-        return DriftAction.INVESTIGATE, "scores changed without a change of inputs: " + evidence.prediction.sentence
+    if (joint := _beside_single_features(evidence)) is not None:
+        return DriftAction.INVESTIGATE, joint
     return DriftAction.NONE, _quiet(evidence, section)
+
+
+def _beside_single_features(evidence: Evidence) -> str | None:
+    """Changes that no single feature shows."""
+    if evidence.domain is not None and evidence.domain.outcome is Outcome.FAILED:
+        return "features changed together, none of them alone: " + evidence.domain.sentence
+    if evidence.prediction is not None and evidence.prediction.outcome is Outcome.FAILED:
+        return "scores changed without a change of inputs: " + evidence.prediction.sentence
+    return None
 
 
 def _performance(evidence: Evidence, section: DriftSection) -> tuple[DriftAction, str] | None:

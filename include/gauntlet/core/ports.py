@@ -262,6 +262,24 @@ class ProbeMeasurements:
     rss_mb: float | None
 
 
+@dataclass(frozen=True)
+class DomainResult:
+    """Rows of two windows, scored for being in the current one, and what each feature does to tell them apart."""
+
+    origin: NDArray[np.float64]
+    """0: reference, 1: current."""
+    scores: NDArray[np.float64]
+    shares: Mapping[str, float]
+
+
+class DomainClassifier(Protocol):
+    """Learns to tell two windows apart."""
+
+    def tell_apart(self, reference: pa.Table, current: pa.Table, features: Sequence[str]) -> DomainResult:
+        """Score every row by a model that has not seen it."""
+        ...
+
+
 class Registry(Protocol):
     """The model registry (MLflow): runs, versions, aliases. The truth for versions."""
 
@@ -404,3 +422,4 @@ class Services:
     ledger: Ledger
     trainer: Trainer = field(default_factory=lambda: _left_out("trainer"))
     scorers: Scorers = field(default_factory=lambda: _left_out("scorers"))
+    domains: DomainClassifier = field(default_factory=lambda: _left_out("domain classifier"))

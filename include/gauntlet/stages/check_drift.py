@@ -19,6 +19,7 @@ from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, 
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
+from gauntlet.stages.domain_drift import check_domain
 from gauntlet.stages.drift_page import render
 from gauntlet.stages.score_drift import check_scores
 from gauntlet.stages.write_profile import PROFILE, kinds_in, train_rows
@@ -108,16 +109,20 @@ def _checked(services: Services, run: RunContext, spec: ModelSpec, champion: Ser
         current = count_window(pulled.path, profile, spec)
         features = _compared(services, run, spec, profile, current, pulled.path)
         scores = check_scores(services, run, spec, champion, pulled.path, history)
+        domain = _domain(services, run, spec, profile, pulled.path)
     evidence = Evidence(
         features,
         prediction=scores.prediction,
         performance=scores.performance,
+        domain=domain,
         recurs=_recurring(services, run, spec, profile, current, features),
         history=history,
         young=_young(services, run, spec, champion),
     )
     found = suggest(evidence, spec.drift)
-    report = start.model_copy(update={"rows": current.rows, "features": features} | vars(scores) | vars(found))
+    report = start.model_copy(
+        update={"rows": current.rows, "features": features, "domain": domain} | vars(scores) | vars(found)
+    )
     page = render(report, profile, current, history, alpha=spec.drift.alpha)
     return publish(services, run, report, page)
 
@@ -140,6 +145,16 @@ def _compared(
         log.warning("training rows of the champion are out of reach, intervals stay as they are: %s", error)
         return features
     return compare(profile, current, spec.drift, exact)
+
+
+def _domain(
+    services: Services, run: RunContext, spec: ModelSpec, profile: Profile, window: Path
+) -> FeatureDrift | None:
+    from gauntlet.stages.windows import Window
+
+    if spec.drift.domain_auc is None:
+        return None
+    return check_domain(services, spec, training_window(services, run, profile), Window(window, verified=True))
 
 
 def training_window(services: Services, run: RunContext, profile: Profile) -> Window:

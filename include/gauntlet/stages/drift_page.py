@@ -62,6 +62,7 @@ def _apart(report: DriftReport) -> list[tuple[str, Outcome, str]]:
     named = {
         "scores": report.prediction,
         "labels": report.label,
+        "all features together": report.domain,
         "performance": report.performance,
         "performance (estimate, without labels)": report.estimate,
     }

@@ -121,6 +121,8 @@ class DriftReport(Record):
     prediction: FeatureDrift | None
     performance: PerformanceDrift | None
     estimate: PerformanceDrift | None = None
+    domain: FeatureDrift | None = None
+    """Whether a classifier can tell the windows apart."""
     label: FeatureDrift | None = None
     """Label change, from rows whose labels have matured; kept apart from covariate change."""
     page_uri: str | None

@@ -123,6 +123,8 @@ class DriftSection(Section):
     """Retrain when the drifted features hold this share of the model's importance; below, investigate."""
     recurring: Duration | None = None
     """Compare with the window this much earlier too (``7d``, ``365d``): what was so then, recurs."""
+    domain_auc: float | None = Field(gt=0.5, lt=1, default=None)
+    """Limit of the ROC AUC with which a classifier tells the windows apart; ``None``: no classifier is trained."""
     scores: bool = True
     """Whether the window is scored by the champion, to find a change of its scores."""
     performance: PerformanceSection | None = None
