@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from gauntlet.simulation.events import NIGHT_ONE, Scenario, story
+from gauntlet.simulation.wire import FAILURES, Wire
 from gauntlet.simulation.world import STATE, live_rows
 
 PAGE = 2_000
 """Distinct applications drawn at a time."""
 IN_FLIGHT = 8
+TIMEOUT_S = 5.0
 PAUSE_S = 0.2
 """Wait of one sender after the server could not be reached."""
 LATENCIES = 10_000
@@ -102,37 +102,40 @@ def _now(folder: Path) -> datetime:
 
 async def send(url: str, bodies: Iterator[bytes], rate: float, tally: Tally, stop: asyncio.Event) -> None:
     """Send at most ``rate`` requests per second until ``stop``. A late request is not made up for."""
-    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-    slot = asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop()
+    slot = clock.time()
+    parts = urlsplit(url)
+    wires = [Wire(parts.hostname or "", parts.port or 80, parts.path, TIMEOUT_S) for _ in range(IN_FLIGHT)]
 
-    async def sender(client: httpx.AsyncClient) -> None:
+    async def sender(wire: Wire) -> None:
         nonlocal slot
-        clock = asyncio.get_running_loop()
         while not stop.is_set():
             slot = max(slot + 1.0 / rate, clock.time() - 1.0 / rate)
             await asyncio.sleep(max(0.0, slot - clock.time()))
-            await _send_one(client, url, next(bodies), tally, stop)
+            await _send_one(wire, next(bodies), tally, stop)
 
-    async with httpx.AsyncClient(limits=limits, timeout=5.0, trust_env=False) as client:
-        await asyncio.gather(*[sender(client) for _ in range(IN_FLIGHT)])
+    try:
+        await asyncio.gather(*[sender(wire) for wire in wires])
+    finally:
+        await asyncio.gather(*[wire.close() for wire in wires])
 
 
-async def _send_one(client: httpx.AsyncClient, url: str, body: bytes, tally: Tally, stop: asyncio.Event) -> None:
+async def _send_one(wire: Wire, body: bytes, tally: Tally, stop: asyncio.Event) -> None:
     began = time.perf_counter()
     try:
-        answer = await client.post(url, content=body, headers={"content-type": "application/json"})
-    except httpx.HTTPError:
+        status, content = await wire.post(body)
+    except FAILURES:
         tally.add(0, 0.0, None)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), PAUSE_S)
         return
-    tally.add(answer.status_code, (time.perf_counter() - began) * 1e3, _arm(answer))
+    tally.add(status, (time.perf_counter() - began) * 1e3, _arm(content))
 
 
-def _arm(answer: httpx.Response) -> str | None:
+def _arm(content: bytes) -> str | None:
     with contextlib.suppress(ValueError):
-        body = answer.json()
-        return str(body["arm"]) if isinstance(body, dict) and "arm" in body else None
+        answer = json.loads(content)
+        return str(answer["arm"]) if isinstance(answer, dict) and "arm" in answer else None
     return None
 
 
