@@ -386,7 +386,7 @@ def _shown(line: dict[str, Any]) -> dict[str, object]:
 
 def false_rate(lines: list[dict[str, Any]], rule: str) -> float:
     """The worst false-rollback rate of a rule over all good challengers."""
-    return max(line["false rollback"] for line in lines if line["good"] and line["rule"] == rule)
+    return float(max(line["false rollback"] for line in lines if line["good"] and line["rule"] == rule))
 
 
 def aims(lines: list[dict[str, Any]]) -> list[Aim]:

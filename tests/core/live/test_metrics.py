@@ -100,6 +100,17 @@ def test_errors_beyond_the_limit_without_proof_are_inconclusive(window: Any, cas
     assert error_rate(told, case())[0].outcome is INCONCLUSIVE
 
 
+def test_after_twice_the_hold_bad_luck_passes_and_a_lean_does_not(window: Any, case: Any) -> None:
+    def failures(count: int) -> Any:
+        return lambda values, _: values["arm"] & (np.cumsum(values["arm"]) <= count)
+
+    for count, late in ((1, PASSED), (4, INCONCLUSIVE)):
+        told = window(120, 0.5, failed=failures(count))
+        limit = {"error_rate_increase": 0.01}
+        assert error_rate(told, case(checks=limit))[0].outcome is INCONCLUSIVE
+        assert error_rate(told, case(checks=limit, patient=False))[0].outcome is late
+
+
 def test_at_full_weight_only_what_the_champion_answered_counts(window: Any, case: Any) -> None:
     both = window(3000, 1.0, failed=lambda values, rng: rng.random(3000) < 0.05)
     assert error_rate(both, case())[0].outcome is PASSED

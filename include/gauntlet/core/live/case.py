@@ -36,6 +36,10 @@ class Case:
         """The log e-value at which a metric fails."""
         return sequential.log_threshold(self.alpha)
 
+    def leans(self, excess: float, error: float) -> bool:
+        """Whether a change that is ``excess`` beyond its limit, with this standard error, is still to be waited on."""
+        return self.patient or excess > error
+
     @property
     def beyond(self) -> str:
         """Words for a change that is counted on top of the holdout's."""

@@ -20,8 +20,8 @@ BLUR = 0.2
 """Standard deviations; two seeds of one calibrated model then differ by a PSI of 0.02-0.08 instead of more than 1."""
 RHO = 0.25
 """Tunes the mean's confidence sequence to be tightest at a few hundred requests."""
-LEAN = 0.95
-"""Once patience is over, a PSI beyond this quantile of a limit-sized shift still leans towards harm."""
+LEAN = 0.84
+"""Once patience is over, a PSI beyond this quantile of a limit-sized shift (one standard error) still leans to harm."""
 LEAST_UNIQUE = 20
 """Different champion scores that make two or fewer challenger scores a collapse."""
 
@@ -101,7 +101,11 @@ def score_shift(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     change = (float(canary.mean()) - float(stable.mean())) / unit - expected
     low, high = _shift_interval(stable / unit, canary / unit, pairs, case.alpha)
     low, high = low - expected, high - expected
-    outcome = outcome_of(harm=abs(change) > limit, significant=low > limit or high < -limit)
+    outcome = outcome_of(
+        harm=abs(change) > limit,
+        significant=low > limit or high < -limit,
+        leaning=case.leans(abs(change) - limit, _standard_error(stable / unit, canary / unit, pairs)),
+    )
     sentence = (
         f"mean score {canary.mean():.4g} against {stable.mean():.4g} on {_sample(stable, canary, pairs)}: "
         f"{change:+.3f} standard deviations{case.beyond} "
@@ -132,7 +136,11 @@ def decision_rate(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     limit = case.checks.decision_rate_change
     change = float(yes_canary.mean()) - float(yes_stable.mean()) - expected
     log_e = _decision_log_e(yes_stable, yes_canary, pairs, expected, limit, case.alpha)
-    outcome = outcome_of(harm=abs(change) > limit, significant=log_e >= case.needed, leaning=case.patient or log_e > 0)
+    outcome = outcome_of(
+        harm=abs(change) > limit,
+        significant=log_e >= case.needed,
+        leaning=case.leans(abs(change) - limit, _standard_error(yes_stable, yes_canary, pairs)),
+    )
     sentence = (
         f"{percent(float(yes_canary.mean()))} positive decisions against {percent(float(yes_stable.mean()))} on "
         f"{_sample(stable, canary, pairs)}: {change * 100:+.1f} points"
@@ -218,6 +226,14 @@ def _shift_interval(stable: Floats, canary: Floats, pairs: bool, alpha: float) -
         return sequential.mean_interval(canary - stable, alpha, RHO)
     ours, theirs = (sequential.mean_interval(values, alpha / 2, RHO) for values in (canary, stable))
     return ours[0] - theirs[1], ours[1] - theirs[0]
+
+
+def _standard_error(stable: Floats | Mask, canary: Floats | Mask, pairs: bool) -> float:
+    import numpy as np
+
+    if pairs:
+        return float((canary.astype(np.float64) - stable).std()) / math.sqrt(canary.size)
+    return math.sqrt(float(canary.var()) / canary.size + float(stable.var()) / stable.size)
 
 
 def _decision_log_e(stable: Mask, canary: Mask, pairs: bool, expected: float, limit: float, alpha: float) -> float:

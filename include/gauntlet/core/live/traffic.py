@@ -115,6 +115,7 @@ def _rate(name: str, window: Window, events: Mask, limit: float, log_e: float, c
     others = window.arm.size - n
     canary = float(events[window.arm].mean())
     stable = float(events[~window.arm].mean()) if others else 0.0
+    error = math.sqrt(canary * (1 - canary) / n + stable * (1 - stable) / max(1, others))
     sentence = (
         f"{percent(canary)} of {n} canary requests against {percent(stable)} of {others}: "
         f"{(canary - stable) * 100:+.2f} points, limit +{limit * 100:g}{evidence_words(log_e, case.needed)}"
@@ -124,7 +125,7 @@ def _rate(name: str, window: Window, events: Mask, limit: float, log_e: float, c
         outcome_of(
             harm=canary - stable > limit,
             significant=log_e >= case.needed,
-            leaning=case.patient or log_e > 0,
+            leaning=case.leans(canary - stable - limit, error),
         ),
         sentence,
         critical=True,
