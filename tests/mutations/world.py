@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gauntlet.core.gates import smoke
-from gauntlet.core.gates.evidence import Approval, ChampionFacts, Evidence, Frame
+from gauntlet.core.gates.evidence import ChampionFacts, Evidence, Frame
 from gauntlet.core.label_facts import label_facts
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.data import (
@@ -21,6 +21,7 @@ from gauntlet.core.records.data import (
     SplitPart,
 )
 from gauntlet.core.records.evaluation import EvaluationRef, LatencyProfile, ProbeReport, SmokeCheck
+from gauntlet.core.records.gates import Approval
 from gauntlet.core.records.model import Calibration, Feature, FeatureKind, ModelSidecar, ReleaseRef, Task, TrainedModel
 from gauntlet.core.records.observation import Observation
 from gauntlet.core.records.run import RunContext, TriggerKind

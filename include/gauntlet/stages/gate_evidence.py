@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import IntegrityError
 from gauntlet.core.gates.catalogue import Gate
-from gauntlet.core.gates.evidence import Approval, ChampionFacts, Evidence, Frame
+from gauntlet.core.gates.evidence import ChampionFacts, Evidence, Frame
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
+from gauntlet.core.records.gates import Approval
 from gauntlet.core.records.model import ModelSidecar, TrainedModel
 from gauntlet.core.records.observation import HoldoutRead
 from gauntlet.stages.arrays import microseconds, numbers

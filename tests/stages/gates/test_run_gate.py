@@ -11,9 +11,8 @@ from tests.stages.gates.nights import LAST
 
 from gauntlet.core.errors import GateFailed, InfrastructureError, MissingRecord, SpecError
 from gauntlet.core.gates.catalogue import GATES
-from gauntlet.core.gates.evidence import Approval
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
-from gauntlet.core.records.gates import GateReceipt, Waiver
+from gauntlet.core.records.gates import Approval, GateReceipt, Waiver
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.observation import GateMeasurements, HoldoutRead
 from gauntlet.core.spec import ModelSpec

@@ -9,6 +9,7 @@ from tests.stages.gates.test_run_gate import respecified
 
 from gauntlet.core.errors import GateFailed, MissingRecord, Rejection, SpecError
 from gauntlet.core.gates.catalogue import GATES
+from gauntlet.stages.answer_approval import answer_approval
 from gauntlet.stages.run_gate import run_gate
 from gauntlet.stages.waive import waive
 
@@ -51,3 +52,18 @@ def test_an_unknown_gate_or_run(nights):
         waive(nights.lending.services, nights.second.model, nights.second.run, "latncy", **GOOD)
     with pytest.raises(MissingRecord):
         waive(nights.lending.services, nights.second.model, "no-such-night", "latency", **GOOD)
+
+
+def test_a_recorded_word_is_what_the_approval_gate_judges(nights):
+    services, run = nights.lending.services, nights.second
+    words = {"approver": "ann", "reason": "checked the slices"}
+    answer_approval(services, run.model, run.run, approved=False, **words)
+    with pytest.raises(GateFailed, match="rejected by ann"):
+        run_gate(services, run, "approval")
+    nights.lending.clock.time += timedelta(minutes=1)
+    answer_approval(services, run.model, run.run, approved=True, **words)
+    assert run_gate(services, run, "approval").verdict.outcome == "passed"
+    with pytest.raises(Rejection, match="a name and a reason"):
+        answer_approval(services, run.model, run.run, approver=" ", approved=True, reason="yes")
+    with pytest.raises(MissingRecord):
+        answer_approval(services, run.model, "no-such-night", approved=True, **words)

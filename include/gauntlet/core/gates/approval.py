@@ -6,10 +6,10 @@ from pydantic import Field
 
 from gauntlet.core.duration import Duration, format_duration
 from gauntlet.core.gates.config import GateConfig
-from gauntlet.core.gates.evidence import Approval, Evidence, need
+from gauntlet.core.gates.evidence import Evidence, need
 from gauntlet.core.gates.verdict import conclude, measurement
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.records.gates import GateVerdict
+from gauntlet.core.records.gates import Approval, GateVerdict
 
 NAME = "approval"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
     from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
+    from gauntlet.core.records.gates import Approval
     from gauntlet.core.records.model import ModelSidecar, TrainedModel
     from gauntlet.core.records.observation import Observation
     from gauntlet.core.records.run import RunContext
@@ -31,17 +32,6 @@ T = TypeVar("T")
 
 class MissingEvidence(ValueError):
     """A gate needs what is not there; its verdict is then ``error``."""
-
-
-class Approval(Record):
-    """A person's word on one run. A reject is recorded like an approval."""
-
-    model: str
-    run: str
-    approver: str
-    approved: bool
-    reason: str
-    at: Instant
 
 
 class ChampionFacts(Record):

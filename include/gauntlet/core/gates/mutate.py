@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.gates.contamination import microseconds
-from gauntlet.core.gates.evidence import Approval, Evidence, Frame, need
+from gauntlet.core.gates.evidence import Evidence, Frame, need
 from gauntlet.core.metrics import METRICS, PRIMARY
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.data import LeakageFinding
 from gauntlet.core.records.evaluation import LatencyProfile, ProbeReport, SmokeCheck
+from gauntlet.core.records.gates import Approval
 from gauntlet.core.records.model import Task
 
 if TYPE_CHECKING:

@@ -73,6 +73,17 @@ class Waiver(Record):
     expires_at: Instant
 
 
+class Approval(Record):
+    """A person's word on one run. A reject is recorded like an approval."""
+
+    model: str
+    run: str
+    approver: str
+    approved: bool
+    reason: str
+    at: Instant
+
+
 class PromotionDecision(Record):
     """Whether a candidate may go on, decided from the stored receipts."""
 
