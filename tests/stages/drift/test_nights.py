@@ -233,10 +233,10 @@ def test_persistence_waits_for_the_second_window(bench: Bench) -> None:
     assert report.pattern is DriftPattern.LASTING
 
 
-def test_sixty_nights_of_a_stationary_portfolio_are_quiet(bench: Bench) -> None:
+def test_thirty_nights_of_a_stationary_portfolio_are_quiet(bench: Bench) -> None:
     bench.train(START - 2 * DAY, portfolio(9000, 1, START - 2 * DAY, days=30))
     alarms = []
-    for night in range(60):
+    for night in range(30):
         at = START + night * DAY / 24
         bench.source.table = portfolio(1200, 100 + night, at)
         report = check_drift(bench.services, bench.run(at))
