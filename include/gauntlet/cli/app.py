@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gauntlet.cli import config, evidence, local, operate, run, serve
+from gauntlet.cli import config, evidence, local, measure, operate, people, run, serve
 
 app = typer.Typer(
     name="gauntlet",
@@ -23,11 +23,17 @@ app.command("trace")(evidence.trace)
 app.command("rollback")(operate.rollback)
 app.command("reconcile")(operate.reconcile)
 app.command("doctor")(operate.doctor)
+app.command("approve")(people.approve)
+app.command("waive")(people.waive)
+app.command("rollout")(people.rollout)
+app.command("drift")(measure.drift)
 app.command("serve")(serve.serve)
 app.command("demo")(local.demo)
 app.command("up")(local.up)
 app.command("down")(local.down)
 app.add_typer(config.app, name="config")
+app.add_typer(measure.gates, name="gates")
+app.add_typer(measure.ab, name="ab")
 app.add_typer(evidence.audit, name="audit")
 
 

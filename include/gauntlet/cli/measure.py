@@ -1,0 +1,101 @@
+"""``gauntlet drift | gates selftest | ab plan``: measuring without acting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from gauntlet.cli.console import DONE, REJECTED, AsJson, err, exit_codes, out, show_json, show_table
+from gauntlet.core.errors import SpecError
+
+gates = typer.Typer(help="The gates themselves.", no_args_is_help=True)
+ab = typer.Typer(help="A/B comparisons.", no_args_is_help=True)
+
+
+def drift(
+    reference: Annotated[Path, typer.Argument(help="Parquet or CSV.")],
+    current: Annotated[Path, typer.Argument(help="Parquet or CSV.")],
+    exact: Annotated[bool, typer.Option("--exact", help="Exact statistics instead of certified intervals.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the page here.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Leave out this column.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare any two files, column by column, without a spec. Exit code 1 when something drifted."""
+    from gauntlet.stages.drift_files import compare_files
+
+    with exit_codes(), Progress(console=err, transient=True, disable=as_json) as bar:
+        task = bar.add_task("reading")
+        compared = compare_files(
+            reference,
+            current,
+            mode="exact" if exact else "profile",
+            exclude=tuple(exclude or ()),
+            progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+        )
+    if html is not None:
+        html.write_text(compared.page, encoding="utf-8")
+    report = compared.report
+    if as_json:
+        show_json(report)
+    else:
+        rows = [(each.feature, each.outcome, each.sentence) for each in report.features]
+        show_table("", ("column", "outcome", "finding"), rows)
+        out.print(f"{report.action}: {report.reason}", markup=False)
+    raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
+
+
+@gates.command()
+def selftest(
+    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    run: Annotated[str | None, typer.Option("--run", help="A finished run; default: the newest that trained.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show each gate known-bad variants of a real run, and see that it refuses them."""
+    from gauntlet import views
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.gates_selftest import selftest as examine
+
+    with exit_codes():
+        nights = views.nights(services(), model, 100)
+        subject = next((n.run for n in nights if n.receipts and run in (None, n.run.run)), None)
+        if subject is None:
+            raise SpecError(f"{model}: no run {run or ''} has asked its gates yet; run gauntlet run {model} first")
+        report = examine(services(), subject)
+    if as_json:
+        show_json(report)
+    else:
+        told = {True: "refused", False: "LET THROUGH", None: "not tried"}
+        rows = [(each.gate, each.mutation, told[each.caught], each.reason) for each in report.results]
+        show_table("", ("gate", "known-bad variant", "", "why"), rows)
+        out.print(report.reason, markup=False)
+    raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
+
+
+@ab.command()
+def plan(
+    baseline: Annotated[float, typer.Argument(help="The rate now, e.g. 0.01.")],
+    change: Annotated[float, typer.Argument(help="The change to see, e.g. 0.002.")],
+    share: Annotated[float, typer.Option(help="Share of traffic in the canary.")] = 0.5,
+    power: Annotated[float, typer.Option(help="Chance to see the change when it is there.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Chance to see one when there is none.")] = 0.05,
+    per_second: Annotated[float | None, typer.Option(help="Requests per second, for the time it takes.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many requests, and how long, until a change of a rate shows."""
+    from gauntlet.core.ab import plan_proportions
+
+    with exit_codes():
+        try:
+            needed = plan_proportions(baseline, change, share=share, power=power, alpha=alpha, per_second=per_second)
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+    if as_json:
+        show_json(needed)
+    else:
+        out.print(needed.sentence, markup=False)
+
+
+__all__ = ["ab", "drift", "gates"]

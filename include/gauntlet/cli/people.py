@@ -1,0 +1,91 @@
+"""``gauntlet approve | waive | rollout``: what only a person may decide, with a name and a reason."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.core.duration import parse_duration
+from gauntlet.core.errors import SpecError
+from gauntlet.core.records.base import Record
+from gauntlet.core.records.rollout import CommandKind
+
+Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
+Run = Annotated[str, typer.Option("--run", help="Id of the run that registered the candidate.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
+
+
+def approve(
+    model: Model,
+    run: Run,
+    reason: Why,
+    approver: Annotated[str, typer.Option(help="Who approves.")] = "",
+    refuse: Annotated[bool, typer.Option("--refuse", help="Say no.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say yes or no to a candidate, for the approval gate."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.answer_approval import answer_approval
+
+    with exit_codes():
+        who = approver or getpass.getuser()
+        fact = answer_approval(services(), model, run, approver=who, approved=not refuse, reason=reason)
+    _told(fact, as_json, f"{who} said {'no' if refuse else 'yes'}: {reason}")
+
+
+def waive(
+    model: Model,
+    gate: Annotated[str, typer.Option("--gate", help="Which gate.")],
+    run: Run,
+    reason: Why,
+    approver: Annotated[str, typer.Option(help="Who answers for it; not who started the run.")],
+    expires: Annotated[str, typer.Option(help="How long it counts, e.g. 24h.")] = "24h",
+    as_json: AsJson = False,
+) -> None:
+    """Let one gate of one run count as satisfied for a while. Never smoke, golden, integrity or infrastructure."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.waive import waive as record
+
+    with exit_codes():
+        try:
+            lasts = parse_duration(expires)
+        except ValueError as error:
+            raise SpecError(f"--expires: {error}") from None
+        fact = record(services(), model, run, gate, reason=reason, approver=approver, lasts=lasts)
+    _told(fact, as_json, f"{gate} of {run} is waived by {approver} for {expires}; clear its task to ask it again")
+
+
+def rollout(
+    model: Model,
+    command: Annotated[CommandKind, typer.Argument(help="What to do; abort beats everything.")],
+    reason: Why,
+    until: Annotated[str | None, typer.Option(help="For extend and hold_until: ISO 8601.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pause, resume, hold, extend, promote or abort the rollout that is under way."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.command_rollout import command_rollout
+
+    with exit_codes():
+        moment = _moment(until) if until else None
+        fact = command_rollout(services(), model, command, by=getpass.getuser(), reason=reason, until=moment)
+    _told(fact, as_json, f"{command}: recorded; an abort is carried out at once, the rest by the next tick")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SpecError(f"--until: {text!r} is no ISO 8601 time; write it as 2026-03-01T02:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _told(fact: Record, as_json: bool, sentence: str) -> None:
+    if as_json:
+        show_json(fact)
+    else:
+        out.print(sentence, markup=False)
