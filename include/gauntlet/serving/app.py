@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -23,12 +23,13 @@ from gauntlet.serving.http import (
     answer,
     answer_json,
     encode,
+    start_of,
 )
 from gauntlet.serving.inputs import InputRejected, MalformedBody, parse_lenient
 from gauntlet.serving.journal import JournalWriter, now_us
 from gauntlet.serving.metrics import key, page
 from gauntlet.serving.mlflow_protocol import mlflow_routes
-from gauntlet.serving.model import Answer, ModelFailed, NotReady, ServedModel, Written, decision_of, entity_text
+from gauntlet.serving.model import Answered, ModelFailed, NotReady, ServedModel, decision_of, entity_text
 from gauntlet.serving.open_inference import open_inference_routes, versioned
 from gauntlet.serving.openapi import openapi_routes
 from gauntlet.serving.shared import Counters
@@ -195,7 +196,7 @@ class App:
         self._number += 1
         return f"{self._worker}-{self._number:x}"
 
-    async def settle(self, model: ServedModel, written: list[Written], start: int) -> bool:
+    async def settle(self, model: ServedModel, answered: Sequence[Answered], start: int) -> bool:
         """Count and journal answered rows as the model's durability asks; whether shadow work is left for later."""
         policy = model.stream.policy
         if policy.overflow == "block":
@@ -204,7 +205,7 @@ class App:
         latency = (perf_counter_ns() - start) // 1000
         if latency > SLOW_US:
             self._counters.values[self._slow] += 1
-        waiting = model.finish(written, latency)
+        waiting = model.finish(answered, latency)
         if policy.durability == "sync":
             model.score_others(all_of_them=True)
             if not await self._journal.durable(asyncio.get_running_loop()):
@@ -224,27 +225,22 @@ class App:
         request_id: str,
         at: int,
         *,
-        typed: bool = False,
         pin: bool | None = None,
-    ) -> tuple[list[Answer], list[Written], int]:
+    ) -> tuple[list[Answered], int]:
         """Answer a batch of rows, giving others a turn every so many; ``pin``: all by the canary, or none."""
         self.check_rows(model, rows)
         route = model.current()
-        answers, written = [], []
+        answered = []
         for index, (row, entity) in enumerate(zip(rows, entities, strict=True)):
             if index and index % YIELD_ROWS == 0:
                 await asyncio.sleep(0)
                 # A version that left meanwhile has been freed.
                 route = model.current()
             try:
-                one, record = model.answer(
-                    route, row if typed else None, None if typed else row, entity, request_id, index, at, pin
-                )
+                answered.append(model.answer(route, None, row, entity, request_id, index, at, pin))
             except InputRejected as error:
                 raise InputRejected(error.feature, error.kind, error.detail, index) from None
-            answers.append(one)
-            written.append(record)
-        return answers, written, route.epoch
+        return answered, route.epoch
 
     @staticmethod
     def entity_of(row: Mapping[str, Any], column: str | None, index: int) -> str | None:
@@ -298,6 +294,7 @@ class _Predict:
         self._app, self._model = app, model
         policy = model.stream.policy
         self._direct = policy.durability == "interval" and policy.overflow != "block"
+        self._limit, self._most = app.config.max_concurrency, app.config.max_body_bytes
         self._values = model.counters.values
         self._place = app.request_place(model, "native", 200)
 
@@ -306,16 +303,24 @@ class _Predict:
         app, model = self._app, self._model
         start = perf_counter_ns()
         try:
-            app.admit(scope)
+            if app.under_way >= self._limit or scope["method"] != "POST":
+                app.admit(scope)
             app.under_way += 1
             try:
-                body = await app.bodies.read(receive)
-                reply, written = self._strict(body, now_us()) or await self._checked(body, now_us())
-                if self._direct:
-                    waiting = model.finish(written, (perf_counter_ns() - start) // 1000)
+                message = await app.bodies.first(receive, start)
+                body: bytes = message.get("body", b"")
+                if message.get("more_body", True) or len(body) > self._most:
+                    body = await app.bodies.complete(receive, message)
+                one, reply = self._strict(body, now_us())
+                if one is None:
+                    answered, reply = await self._checked(body, now_us())
+                    waiting = await app.settle(model, answered, start)
+                elif self._direct:
+                    waiting = model.finish_one(one, (perf_counter_ns() - start) // 1000)
                 else:
-                    waiting = await app.settle(model, written, start)
-                await answer_json(send, reply)
+                    waiting = await app.settle(model, (one,), start)
+                await send(start_of(reply))
+                await send({"type": "http.response.body", "body": reply})
             finally:
                 app.under_way -= 1
             if waiting:
@@ -324,40 +329,43 @@ class _Predict:
         except Exception as error:  # every failure must reach the client as an answer
             await app.failed(model, "native", error, send)
 
-    def _strict(self, body: bytes, at: int) -> tuple[bytes, list[Written]] | None:
+    def _strict(self, body: bytes, at: int) -> tuple[Answered | None, bytes]:
         """Answer one row that is exactly as training saw it; ``None``: look closer."""
         app, model = self._app, self._model
         route = model.current()
         try:
             request: Any = route.decoder.decode(body)
         except (msgspec.ValidationError, msgspec.DecodeError):
-            return None
+            return None, b""
         row = request.row
         if row is msgspec.UNSET or request.rows is not msgspec.UNSET or request.model not in {None, model.name}:
-            return None
-        request_id = request.request_id or app.next_id()
+            return None, b""
         entity = request.entity if request.entity is not None else route.decoder.entity(row)
         if entity.__class__ is not str:
             entity = entity_text(entity)
-        one, record = model.answer(route, row, None, entity, request_id, 0, at)
-        return _single(model.name, route.epoch, request_id, one), [record]
+        if request.request_id:
+            one = model.answer(route, row, None, entity, request.request_id, 0, at)
+            return one, _single(model.name, request.request_id, one)
+        request_id = app.next_id()
+        one = model.answer(route, row, None, entity, request_id, 0, at)
+        return one, _single_with_own_id(model.name, request_id, one)
 
-    async def _checked(self, body: bytes, at: int) -> tuple[bytes, list[Written]]:
+    async def _checked(self, body: bytes, at: int) -> tuple[list[Answered], bytes]:
         app, model = self._app, self._model
         plain = native_request(body, model)
         request_id = plain["request_id"] or app.next_id()
-        answers, written, epoch = await app.answer_rows(model, plain["rows"], plain["entities"], request_id, at)
+        answered, epoch = await app.answer_rows(model, plain["rows"], plain["entities"], request_id, at)
         if plain["single"]:
-            return _single(model.name, epoch, request_id, answers[0]), written
-        return encode(BatchAnswer(model.name, epoch, request_id, [row_answer(one) for one in answers])), written
+            return answered, _single(model.name, request_id, answered[0])
+        return answered, encode(BatchAnswer(model.name, epoch, request_id, [row_answer(one) for one in answered]))
 
 
-def _single(model: str, epoch: int, request_id: str, one: Answer) -> bytes:
+def _single(model: str, request_id: str, one: Answered) -> bytes:
     side, prediction = one.side, one.prediction
     return encode(
         SingleAnswer(
             model,
-            epoch,
+            one.route.epoch,
             request_id,
             prediction.score,
             decision_of(one),
@@ -368,6 +376,21 @@ def _single(model: str, epoch: int, request_id: str, one: Answer) -> bytes:
             prediction.scores,
         )
     )
+
+
+def _single_with_own_id(model: str, request_id: str, one: Answered) -> bytes:
+    """As :func:`_single`, for ids that need no escaping: all but id and score is the same from row to row."""
+    prediction = one.prediction
+    if prediction.scores is not None:
+        return _single(model, request_id, one)
+    known = one.route.replies
+    case = (one.side.version_id, one.arm, one.assignment.sticky, prediction.decision)
+    head = known.get(case)
+    if head is None:
+        plain = msgspec.json.decode(_single(model, "", one), type=dict[str, Any])
+        rest = {name: value for name, value in plain.items() if name not in {"request_id", "score"}}
+        head = known[case] = encode(rest)[:-1] + b',"request_id":"'
+    return b'%b%b","score":%b}' % (head, request_id.encode(), encode(prediction.score))
 
 
 async def refuse(send: Send, refused: Refused) -> None:
@@ -400,7 +423,7 @@ class _PredictNamed:
         await _Predict(self._app, self._app.models[name])(scope, again, send)
 
 
-def row_answer(one: Answer) -> RowAnswer:
+def row_answer(one: Answered) -> RowAnswer:
     """One row of a batch's answer."""
     side, prediction = one.side, one.prediction
     return RowAnswer(

@@ -34,6 +34,8 @@ class Channel:
         self._numbers = count(1)
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self.closed = False
+        """Whether the other side has gone."""
 
     @classmethod
     async def open(cls, sock: socket.socket, command: Command, event: Event) -> Channel:
@@ -73,6 +75,7 @@ class Channel:
         except (ConnectionError, ValueError):
             pass
         finally:
+            self.closed = True
             for future in self._asked.values():
                 if not future.done():
                     future.set_exception(Gone("the other side has gone"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from asyncio import current_task
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter_ns
 from typing import Any
 
 import msgspec
@@ -34,14 +35,17 @@ class Refused(Exception):
         self.headers = headers or []
 
 
-async def answer_json(send: Send, body: bytes) -> None:
-    """200 with a JSON body."""
+def start_of(body: bytes) -> MutableMapping[str, Any]:
+    """The ASGI message that starts a 200 with this JSON body."""
     length = len(body)
     if length < len(_STARTS):
-        await send(_STARTS[length])
-    else:
-        headers = [JSON, (b"content-length", b"%d" % length)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        return _STARTS[length]
+    return {"type": "http.response.start", "status": 200, "headers": [JSON, (b"content-length", b"%d" % length)]}
+
+
+async def answer_json(send: Send, body: bytes) -> None:
+    """200 with a JSON body."""
+    await send(start_of(body))
     await send({"type": "http.response.body", "body": body})
 
 
@@ -57,32 +61,54 @@ class BodyReader:
 
     def __init__(self, max_bytes: int, budget_s: float) -> None:
         self._max, self._budget = max_bytes, budget_s
-        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._reading: dict[asyncio.Task[Any], int] = {}
         self._late: set[asyncio.Task[Any]] = set()
 
     async def read(self, receive: Receive) -> bytes:
         """The whole body; :class:`Refused` with 413 or 408, :class:`ConnectionError` when the client left."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._reading[task] = time.monotonic()
+        return await self.complete(receive, await self.first(receive, perf_counter_ns()))
+
+    async def first(self, receive: Receive, now_ns: int) -> MutableMapping[str, Any]:
+        """The first message, mostly all there is."""
+        task = current_task()
+        reading = self._reading
+        reading[task] = now_ns  # type: ignore[index]
         try:
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if message.get("more_body"):
-                body = await self._rest(receive, body)
+            return await receive()
         except asyncio.CancelledError:
-            if task not in self._late:
-                raise
-            self._late.discard(task)
-            task.uncancel()
-            raise Refused(408, f"the body did not arrive within {self._budget:g} s", headers=[_CLOSE]) from None
+            raise self._cancelled(task) from None
         finally:
-            del self._reading[task]
-        if message["type"] == "http.disconnect":
+            del reading[task]  # type: ignore[arg-type]
+
+    async def complete(self, receive: Receive, first: MutableMapping[str, Any]) -> bytes:
+        """The whole body, from its first message on."""
+        if first["type"] == "http.disconnect":
             raise ConnectionError
+        body: bytes = first.get("body", b"")
+        if first.get("more_body"):
+            body = await self._more(receive, body)
         if len(body) > self._max:
             raise self._too_large()
         return body
+
+    async def _more(self, receive: Receive, first: bytes) -> bytes:
+        task = current_task()
+        assert task is not None
+        self._reading[task] = perf_counter_ns()
+        try:
+            return await self._rest(receive, first)
+        except asyncio.CancelledError:
+            raise self._cancelled(task) from None
+        finally:
+            del self._reading[task]
+
+    def _cancelled(self, task: asyncio.Task[Any] | None) -> BaseException:
+        """What a cancelled read raises: 408 when its time was up, else the cancellation."""
+        if task is None or task not in self._late:
+            return asyncio.CancelledError()
+        self._late.discard(task)
+        task.uncancel()
+        return Refused(408, f"the body did not arrive within {self._budget:g} s", headers=[_CLOSE])
 
     async def _rest(self, receive: Receive, first: bytes) -> bytes:
         parts, size, more = [first], len(first), True
@@ -103,7 +129,7 @@ class BodyReader:
 
     def expire(self) -> None:
         """Cancel reads that are over their budget; to be called every now and then."""
-        limit = time.monotonic() - self._budget
+        limit = perf_counter_ns() - int(self._budget * 1e9)
         for task, began in list(self._reading.items()):
             if began < limit and task not in self._late:
                 self._late.add(task)

@@ -103,6 +103,10 @@ class Booster:
             self.handle = ctypes.c_void_p()
 
 
+def _closed(*_: Any) -> None:
+    raise ScoringError("the version has been unloaded")
+
+
 class RowScorer:
     """Scores one row at a time with a prepared configuration. Belongs to one thread, never shared.
 
@@ -128,7 +132,7 @@ class RowScorer:
             )
         )
         self._buffer = array("d", bytes(8 * booster.features))
-        self._pack = Struct(f"{booster.features}d").pack_into
+        self._pack: Any = Struct(f"{booster.features}d").pack_into
         self._out = array("d", bytes(8 * booster.classes))
         self._length = ctypes.c_int64()
         self._fast: Any = _fast_call()
@@ -160,3 +164,4 @@ class RowScorer:
         if self._config:
             library().LGBM_FastConfigFree(self._config)
             self._config = ctypes.c_void_p()
+            self._pack = _closed

@@ -19,7 +19,7 @@ from gauntlet.serving.inputs import InputRejected, MalformedBody, parse_lenient
 
 if TYPE_CHECKING:
     from gauntlet.serving.app import App
-    from gauntlet.serving.model import Answer, ServedModel
+    from gauntlet.serving.model import Answered, ServedModel
 
 Rows = list[dict[str, Any]]
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -65,14 +65,14 @@ class Invocations:
             raise Refused(415, f"this server takes {JSON_TYPE} and {CSV}, not {kind!r}")
         column = model.settings.entity
         entities = [app.entity_of(row, column, index) for index, row in enumerate(rows)]
-        answers, written, _ = await app.answer_rows(model, rows, entities, app.next_id(), at)
-        waiting = await app.settle(model, written, start)
+        answers, _ = await app.answer_rows(model, rows, entities, app.next_id(), at)
+        waiting = await app.settle(model, answers, start)
         await answer_json(send, encode({"predictions": [_prediction(one) for one in answers]}))
         if waiting:
             app.after(model)
 
 
-def _prediction(one: Answer) -> float | tuple[float, ...]:
+def _prediction(one: Answered) -> float | tuple[float, ...]:
     return one.prediction.scores if one.prediction.scores is not None else one.prediction.score
 
 

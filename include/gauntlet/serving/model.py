@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from time import perf_counter_ns
 from typing import Any
@@ -50,27 +50,27 @@ class ModelFailed(Exception):
     """The champion itself could not score a row. Answered with 500."""
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One answered row."""
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """One answered row, and what the journal still has to be told of it."""
 
     prediction: Prediction
     side: Side
+    """Who answered: ``own``, or the champion for it."""
     assignment: Assignment
     arm: str
     """The arm the row was assigned to."""
-
-
-class Written(msgspec.Struct, frozen=True, gc=False):
-    """A row on its way to the journal, complete but for latency and the other version's score."""
-
-    head: tuple[Any, ...]
-    decision: int
-    tail: tuple[Any, ...]
     own: Side
+    """The version of that arm."""
+    route: Route
     other: Side | None
+    """The version that is to score the row too."""
     typed: Any
     raw: Mapping[str, Any] | None
     vector: Vector | None
+    """The row as ``other`` can take it, where it is the same for both."""
+    head: tuple[Any, ...]
+    tail: tuple[Any, ...]
+    """The journal's columns before and after the other version's score, the decision and the latency."""
 
 
 _ALONE = Assignment(canary=False, bucket=-1, sticky=True, basis=Basis.HASH)
@@ -111,7 +111,7 @@ class ServedModel:
         self._keep_entity = serving.journal.entity
         self._plain_entity = self._keep_entity == "plain"
         self._ignored = frozenset() if self.settings.entity is None else frozenset({self.settings.entity})
-        self._shadow: deque[tuple[Written, int]] = deque()
+        self._shadow: deque[tuple[Answered, int]] = deque()
         self._shadow_places = {
             outcome: counters.place(key("gauntlet_shadow_total", model=name, outcome=outcome))
             for outcome in ("scored", "failed", "dropped")
@@ -249,7 +249,7 @@ class ServedModel:
         index: int,
         at: int,
         pin: bool | None = None,
-    ) -> tuple[Answer, Written]:
+    ) -> Answered:
         """Assign and score one row, typed or raw; :class:`InputRejected` when the policy refuses it.
 
         ``pin``: not assigned, but to the canary or to stable, whatever the weight; no evidence for a comparison.
@@ -263,7 +263,17 @@ class ServedModel:
         prediction = self._predict_stable(stable, vector)
         model_us = (perf_counter_ns() - began) / 1000
         other = route.canary if route.weight else None
-        written = Written(
+        return Answered(
+            prediction,
+            stable,
+            assignment,
+            STABLE,
+            stable,
+            route,
+            other,
+            typed,
+            raw,
+            vector if route.same_vector else None,
             (
                 request_id,
                 at,
@@ -279,15 +289,8 @@ class ServedModel:
                 prediction.score,
                 None if other is None else other.version_id,
             ),
-            prediction.decision,
             (model_us, OK, None, self._kept_features(stable)),
-            stable,
-            other,
-            typed,
-            raw,
-            vector if route.same_vector else None,
         )
-        return Answer(prediction, stable, assignment, STABLE), written
 
     def _answer_canary(
         self,
@@ -299,7 +302,7 @@ class ServedModel:
         request_id: str,
         index: int,
         at: int,
-    ) -> tuple[Answer, Written]:
+    ) -> Answered:
         own = route.canary
         if own is None:  # A pinned canary that has left since.
             raise NotReady("there is no canary")
@@ -335,8 +338,7 @@ class ServedModel:
         )
         tail = (model_us, status, error, self._kept_features(answered))
         reusable = vector if route.same_vector else None
-        written = Written(head, prediction.decision, tail, own, other, typed, raw, reusable)
-        return Answer(prediction, answered, assignment, CANARY), written
+        return Answered(prediction, answered, assignment, CANARY, own, route, other, typed, raw, reusable, head, tail)
 
     def _assign(self, route: Route, entity: str | None, request_id: str) -> Assignment:
         if route.canary is None:
@@ -406,24 +408,28 @@ class ServedModel:
 
     # ---- after the answer --------------------------------------------------------------------------
 
-    def finish(self, written: list[Written], latency_us: int) -> bool:
-        """Count answered rows and journal those that are complete; whether some wait for the other version."""
-        for row in written:
-            tally = row.own.tallies[row.head[6]]
-            if row.tail[1] is OK:
-                tally.values[tally.ok] += 1
-            else:
-                self._count(row.own.version_id, row.head[6], row.tail[1])
-            if row.other is None:
-                self.journal((*row.head, NAN, row.decision, latency_us, *row.tail))
-            elif len(self._shadow) < self.config.shadow_queue:
+    def finish_one(self, row: Answered, latency_us: int) -> bool:
+        """Count an answered row and journal it when it is complete; whether some wait for the other version."""
+        tally = row.own.tallies[row.arm]
+        tally.latency.observe(latency_us)
+        if row.tail[1] is OK:
+            tally.values[tally.ok] += 1
+        else:
+            self._count(row.own.version_id, row.arm, row.tail[1])
+        if row.other is not None:
+            if len(self._shadow) < self.config.shadow_queue:
                 self._shadow.append((row, latency_us))
-            else:
-                self._shadow_count("dropped")
-                self.journal((*row.head, NAN, row.decision, latency_us, *row.tail))
-        if written:
-            written[0].own.tallies[written[0].head[6]].latency.observe(latency_us)
+                return True
+            self._shadow_count("dropped")
+        self.journal((*row.head, NAN, row.prediction.decision, latency_us, *row.tail))
         return bool(self._shadow)
+
+    def finish(self, rows: Sequence[Answered], latency_us: int) -> bool:
+        """The same for all rows of a request."""
+        waiting = False
+        for row in rows:
+            waiting = self.finish_one(row, latency_us)
+        return waiting
 
     def score_others_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have waiting rows scored once the answers are on their way."""
@@ -444,7 +450,7 @@ class ServedModel:
                 self._allowance_ns -= perf_counter_ns() - began
             else:
                 self._shadow_count("dropped")
-            self.journal((*row.head, score, row.decision, latency_us, *row.tail))
+            self.journal((*row.head, score, row.prediction.decision, latency_us, *row.tail))
 
     def _refill(self) -> None:
         now = perf_counter_ns()
@@ -452,11 +458,12 @@ class ServedModel:
         self._allowance_ns = min(self._allowance_ns + (now - self._allowed_at) * share, share * 1e9)
         self._allowed_at = now
 
-    def _other_score(self, row: Written) -> float:
-        route, other = self.route, row.other
+    def _other_score(self, row: Answered) -> float:
+        route, other = row.route, row.other
         assert other is not None
-        if route is None or other.version_id not in (route.stable.version_id, route.canary and route.canary.version_id):
-            return NAN  # The version left while the row waited; its memory may be gone.
+        if self.route is not route:
+            self._shadow_count("dropped")
+            return NAN  # The routing changed while the row waited; the version may have been freed.
         try:
             vector = row.vector if row.vector is not None else self._encode_quietly(route, other, row)
             began = perf_counter_ns()
@@ -464,16 +471,21 @@ class ServedModel:
             slow = (perf_counter_ns() - began) / 1000 > self._budget_us
         except (ScoringError, InputRejected) as failure:
             self._shadow_count("failed")
-            if row.head[6] == STABLE:
+            if row.arm is STABLE:
                 self._canary_error(route, _cause(failure))
             return NAN
-        if slow and row.head[6] == STABLE:
+        if slow and row.arm is STABLE:
             self._canary_error(route, "slow")
         self._shadow_count("scored")
         return score
 
-    def _encode_quietly(self, route: Route, other: Side, row: Written) -> Vector:
-        raw = row.raw if row.typed is None else route.decoder.plain(row.typed)
+    def _encode_quietly(self, route: Route, other: Side, row: Answered) -> Vector:
+        raw = row.raw
+        if row.typed is not None:
+            try:
+                return route.vector_of(other, row.typed)
+            except (Irregular, TypeError):
+                raw = route.decoder.plain(row.typed)
         assert raw is not None
         return other.encoder.checked(raw, [], self._ignored)
 
@@ -501,7 +513,7 @@ class ServedModel:
             version.close()
 
 
-def decision_of(one: Answer) -> int | str | None:
+def decision_of(one: Answered) -> int | str | None:
     """The decision as clients see it: 0/1, the class's name, or ``None``."""
     code = one.prediction.decision
     if code < 0:

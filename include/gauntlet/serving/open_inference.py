@@ -23,7 +23,7 @@ from gauntlet.serving.model import decision_of
 
 if TYPE_CHECKING:
     from gauntlet.serving.app import App
-    from gauntlet.serving.model import Answer, ServedModel
+    from gauntlet.serving.model import Answered, ServedModel
 
 BINARY_HEADER = b"inference-header-content-length"
 BINARY = (b"content-type", b"application/octet-stream")
@@ -183,7 +183,7 @@ class Infer:
         request_id = request.get("id") or app.next_id()
         if not isinstance(request_id, str):
             raise MalformedBody("id must be text")
-        answers, written, epoch = await app.answer_rows(model, rows, entities, request_id, at, pin=pin)
+        answers, epoch = await app.answer_rows(model, rows, entities, request_id, at, pin=pin)
         outputs = _wanted(_outputs(answers), request.get("outputs"))
         told = {
             "model_name": model.name,
@@ -192,7 +192,7 @@ class Infer:
             "parameters": {"epoch": epoch, "arms": [one.arm for one in answers]},
         }
         reply, headers = _reply(told, outputs, parameters.get("binary_data_output") is True, request.get("outputs"))
-        waiting = await app.settle(model, written, start)
+        waiting = await app.settle(model, answers, start)
         await answer(send, 200, reply, headers)
         if waiting:
             app.after(model)
@@ -323,7 +323,7 @@ def _texts(name: str, content: bytes) -> list[str]:
 # ---- answers to tensors ----------------------------------------------------------------------------
 
 
-def _outputs(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+def _outputs(answers: Sequence[Answered]) -> list[dict[str, Any]]:
     rows = len(answers)
     if answers and answers[0].prediction.scores is not None:
         scores = [score for one in answers for score in one.prediction.scores or ()]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from gauntlet.core.journal import Status
 from gauntlet.core.records.model import ModelSidecar
@@ -54,6 +55,7 @@ class Route:
         "lease_ends",
         "mark",
         "reason",
+        "replies",
         "rollout",
         "routing",
         "same_vector",
@@ -69,6 +71,8 @@ class Route:
         serving = settings.serving
         now = datetime.now(UTC)
         self.routing, self.stable, self.canary = routing, stable, canary
+        self.replies: dict[tuple[object, ...], bytes] = {}
+        """Answers without id and score, as they have been written once."""
         self.epoch, self.rollout = routing.epoch, routing.rollout
         self.mark = canary_mark(routing.rollout, canary.version_id) if canary else 0
         out = self.mark != 0 and self.mark == tripped
@@ -79,14 +83,23 @@ class Route:
         self.lease_ends = time.monotonic() + left
         self.split = Splitter(routing.salt, frozenset(serving.allow), frozenset(serving.deny))
         sides = [stable] if canary is None else [stable, canary]
-        self.same_vector = canary is not None and canary.sidecar.features == stable.sidecar.features
+        self.same_vector = canary is not None and _layout(canary) == _layout(stable)
         self.decoder = RequestDecoder(
             [side.encoder for side in sides], settings.entity, ignore_extra=serving.inputs.extra == "ignore"
         )
 
+    def vector_of(self, side: Side, typed: Any) -> Vector:
+        """A typed row's vector for a version that only shadows it: what is to remark was remarked for the other."""
+        return side.encoder.strict(self.decoder.values(typed, int(side is not self.stable)), in_range=True)
+
     def stop_canary(self, reason: str) -> None:
         """All traffic to stable from the next request on."""
         self.weight, self.reason = 0, reason
+
+
+def _layout(side: Side) -> list[tuple[object, ...]]:
+    """What decides how a row becomes a vector; ranges don't."""
+    return [(feature.name, feature.kind, feature.categories) for feature in side.sidecar.features]
 
 
 def side_of(

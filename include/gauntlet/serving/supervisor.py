@@ -43,6 +43,7 @@ log = logging.getLogger("gauntlet.serving")
 COMMAND_S = 10.0
 LOAD_S = 60.0
 START_S = 30.0
+APPLY_STEP_S = 0.02
 RESTART_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
 """A worker that lived this long starts again without a pause."""
@@ -207,9 +208,12 @@ class Supervisor:
         await asyncio.sleep(RESTART_S[min(self._deaths, len(RESTART_S) - 1)])
         await self._start(worker.slot)
 
+    def _alive(self) -> list[WorkerProcess]:
+        return [one for one in self.workers.values() if one.process.poll() is None and not one.channel.closed]
+
     async def _ask_all(self, operation: str, timeout_s: float, **arguments: Any) -> list[Any]:
         """Ask every worker that lives; one that dies meanwhile starts from disk and needs no telling."""
-        workers = [worker for worker in self.workers.values() if worker.process.poll() is None]
+        workers = self._alive()
         if not workers:
             raise InfrastructureError("no worker is alive; the server's log says why")
         asked = (worker.channel.ask(operation, timeout_s, **arguments) for worker in workers)
@@ -217,7 +221,7 @@ class Supervisor:
         results = []
         for worker, answer in zip(workers, answers, strict=True):
             if isinstance(answer, Gone):
-                if worker.process.poll() is None:
+                if not worker.channel.closed:
                     raise InfrastructureError(f"worker {worker.name}: {answer}") from answer
             elif isinstance(answer, Refusal):
                 raise IntegrityError(f"worker {worker.name}: {answer}") from answer
@@ -330,9 +334,22 @@ class Supervisor:
     async def apply(self, routing: Routing, timeout_s: float) -> list[dict[str, Any]]:
         """Make every worker serve this row, then report; refuses a row whose versions cannot be loaded."""
         self._check_model(routing.model)
+        deadline = time.monotonic() + timeout_s
         async with asyncio.timeout(timeout_s):
             await self._adopt(routing)
-            return await self.reports(routing.model)
+        while True:
+            reports = await self._reports_now(routing.model)
+            served = [report for report in reports if report["epoch"] >= routing.epoch]
+            # A worker that is just being started again reads the routing from disk, and then reports it.
+            if len(served) == self.config.workers or time.monotonic() > deadline:
+                return reports
+            await asyncio.sleep(APPLY_STEP_S)
+
+    async def _reports_now(self, model: str) -> list[dict[str, Any]]:
+        try:
+            return await self.reports(model)
+        except InfrastructureError:
+            return []
 
     async def _adopt(self, routing: Routing) -> None:
         model = routing.model
@@ -379,7 +396,7 @@ class Supervisor:
     async def predict(self, model: str, rows: list[dict[str, Any]], version_id: str | None) -> list[float]:
         """Scores from one worker, outside traffic."""
         self._check_model(model)
-        alive = [worker for worker in self.workers.values() if worker.process.poll() is None]
+        alive = self._alive()
         if not alive:
             raise InfrastructureError("no worker is alive; the server's log says why")
         try:
