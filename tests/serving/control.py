@@ -72,3 +72,11 @@ def run_server(config: ServerConfig, fetch: Any, read_routing: Any, report: Any)
     from gauntlet.serving.main import serve
 
     serve(config, fetch, read_routing, report)
+
+
+def run_impatient_server(config: ServerConfig, fetch: Any, read_routing: Any, report: Any) -> None:
+    """A server that waits for a hanging worker less long than it would in production."""
+    from gauntlet.serving import supervisor
+
+    supervisor.LOOK_S, supervisor.HUNG_S = 0.2, 0.7
+    run_server(config, fetch, read_routing, report)

@@ -266,6 +266,7 @@ def running(
     fetch: Any = fetch_file,
     read_routing: Any = None,
     ready: bool = True,
+    target: Any = run_server,
     **changes: Any,
 ) -> Generator[RunningServer]:
     """Start a server on a free port and stop it afterwards."""
@@ -282,7 +283,7 @@ def running(
         config = replace(config, **changes)
         database = ControlDatabase(folder / "control")
         process = multiprocessing.get_context("spawn").Process(
-            target=run_server, args=(config, fetch, read_routing or database.read_routing, database.report)
+            target=target, args=(config, fetch, read_routing or database.read_routing, database.report)
         )
         (config.state / "address.json").unlink(missing_ok=True)
         process.start()

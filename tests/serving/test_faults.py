@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from tests.serving.control import MODEL, gone_fetch, gone_routing
+from tests.serving.control import MODEL, gone_fetch, gone_routing, run_impatient_server
 from tests.serving.servers import (
     RunningServer,
     Trained,
@@ -163,6 +163,16 @@ def test_a_worker_killed_in_the_middle_of_a_swap_comes_back_with_the_new_routing
         assert answer.status_code == 200, answer.text
         wait_for(lambda: [report["epoch"] for report in server.reports()] == [2, 2], 20)
         assert {server.predict(row, entity="a").json()["arm"] for row in trained.rows[:10]} == {"stable"}
+
+
+def test_a_worker_that_hangs_is_replaced(tmp_path: Path, stable: Any, trained: Trained) -> None:
+    with running(tmp_path, ready=False, workers=2, target=run_impatient_server) as server:
+        server.apply(routing(1, stable))
+        stuck = server.workers()[0]
+        os.kill(stuck, signal.SIGSTOP)
+        wait_for(partial(_replaced, server, stuck), 20)
+        assert server.database.events("worker_hung")
+        assert server.predict(trained.rows[0]).status_code == 200
 
 
 def test_two_servers_cannot_share_a_state_folder(tmp_path: Path, stable: Any) -> None:

@@ -53,7 +53,7 @@ class ServerConfig:
     golden_s: float = 30.0
     """How often a worker scores the golden rows of the versions in traffic."""
     probe_latency_ms: float = 50.0
-    """A release whose single-row p99 is above this in the probe is refused."""
+    """A release whose median row takes longer than this in the probe is refused."""
     probe_timeout_s: float = 60.0
     warm_versions: int = 4
 
