@@ -99,6 +99,8 @@ def _obstacle(services: Services, model: str, version: ServedVersion) -> str | N
     if quarantine is not None:
         return f"quarantined: {quarantine.reason}"
     try:
+        if _warm(services, model, version):
+            return _damage(services, version)
         services.server.prepare(model, release)
     except Rejection as error:
         return str(error)
@@ -107,8 +109,14 @@ def _obstacle(services: Services, model: str, version: ServedVersion) -> str | N
     return None
 
 
+def _warm(services: Services, model: str, version: ServedVersion) -> bool:
+    """Whether every server process has it loaded still: it was checked then, and doing so again costs seconds."""
+    reports = services.server.reports(model)
+    return bool(reports) and all(version.version_id in report.loaded for report in reports)
+
+
 def _damage(services: Services, version: ServedVersion) -> str | None:
-    """Without a server that could load it: at least its bytes must be what was recorded."""
+    """Its bytes must be what was recorded: a worker that starts later has to load them."""
     try:
         services.blobs.fetch_folder(version.release_uri, version.release_digest)
     except Rejection as error:
