@@ -262,7 +262,7 @@ def main() -> None:
         folder = Path(name)
         subprocess.run([sys.executable, str(PEERS / "model.py"), str(folder)], env=environment(), check=True)
         results = measure(folder, options.quick)
-    table = [
+    table: list[dict[str, object]] = [
         {
             "server": name,
             "CPU us/request": f"{one['cpu_us']:.1f}",

@@ -13,7 +13,9 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -42,11 +44,13 @@ class Connection(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: Any) -> None:
+        """Ask at once, or when the first request is due."""
         self.transport = transport
         self.loop = asyncio.get_running_loop()
         self.schedule()
 
     def schedule(self) -> None:
+        """Ask again now or when due, or end."""
         now = time.perf_counter()
         if now >= self.deadline:
             self.finish()
@@ -56,11 +60,13 @@ class Connection(asyncio.Protocol):
             self.send()
 
     def send(self) -> None:
+        """Send the next request."""
         self.began = self.due if self.interval else time.perf_counter()
         self.due += self.interval
         self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
+        """Collect an answer by its content-length."""
         self.buffer = self.buffer + data if self.buffer else data
         if self.needed < 0:
             end = self.buffer.find(HEAD_END)
@@ -77,6 +83,7 @@ class Connection(asyncio.Protocol):
             self.answered()
 
     def answered(self) -> None:
+        """Take down a whole answer."""
         self.results.latencies.append((time.perf_counter() - self.began) * 1e3)
         status = self.buffer[9:12].decode()
         self.results.statuses[status] = self.results.statuses.get(status, 0) + 1
@@ -84,11 +91,13 @@ class Connection(asyncio.Protocol):
         self.schedule()
 
     def connection_lost(self, _: Exception | None) -> None:
+        """A server that hangs up is a failure."""
         if not self.done.done():
             self.results.failures += 1
             self.done.set_result(None)
 
     def finish(self) -> None:
+        """This connection has done its part."""
         if not self.done.done():
             self.done.set_result(None)
         self.transport.close()
@@ -116,10 +125,14 @@ async def load(plan: dict[str, Any]) -> Results:
         mine = cycle(requests[offset:] + requests[:offset])
         first = start + (interval * number / count if interval else 0.0)
         made = Connection(mine, results, interval, start + plan["seconds"], first)
-        await loop.create_connection(lambda made=made: made, plan["host"], plan["port"])
+        await loop.create_connection(partial(_itself, made), plan["host"], plan["port"])
         connections.append(made)
     await asyncio.wait([one.done for one in connections], timeout=plan["seconds"] + 10)
     return results
+
+
+def _itself(connection: Connection) -> Connection:
+    return connection
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
@@ -134,7 +147,8 @@ def quantiles(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    plan = json.load(open(sys.argv[1]))
+    """Run the plan and print what came back."""
+    plan = json.loads(Path(sys.argv[1]).read_text())
     results = uvloop.run(load(plan))
     answers = len(results.latencies)
     summary = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
+
 from gauntlet.core.digest import canonical_json, sha256_bytes
 from gauntlet.core.golden import make_golden
 from gauntlet.core.model_text import tree_digest
@@ -72,6 +73,7 @@ def write_release(folder: Path, version_id: str, booster: lightgbm.Booster, x: n
 
 
 def main() -> None:
+    """Train both versions and write everything."""
     folder = Path(sys.argv[1])
     booster, x = train(1)
     booster.save_model(str(folder / "model.txt"))

@@ -26,6 +26,7 @@ def config(folder: Path, workers: int) -> ServerConfig:
 
 
 def main() -> None:
+    """Serve until told to stop."""
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
 
     def read_routing(_: str) -> Routing:

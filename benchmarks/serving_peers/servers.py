@@ -56,6 +56,7 @@ def fastapi_app(model: str) -> Any:
 
 
 def main() -> None:
+    """Serve one of them until told to stop."""
     kind, port = sys.argv[1], int(sys.argv[2])
     if kind == "echo":
         uvicorn.run(echo, host="127.0.0.1", port=port, interface="asgi3", **OPTIONS)
