@@ -121,7 +121,7 @@ def fast(tmp_path):
 
 
 NIGHTLY = ("registration", "promotion", "canary withdrawn", "rollback with a canary in traffic")
-"""Every other step is one of these with less in its way: killed at every call above, and at every statement when soaked."""
+"""The other steps are these with less in their way: killed at every call here, at every statement when soaked."""
 DEAR_STEPS = [name if name in NIGHTLY else pytest.param(name, marks=pytest.mark.soak) for name in STEPS]
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gauntlet.adapters.memory.journal import MemoryJournal
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.adapters.store_sql import open_store
 from gauntlet.core.digest import sha256_bytes, sha256_file, sha256_json
@@ -241,6 +242,7 @@ class World:
         self.registry = registry or Registry(folder / "registry.json")
         self.server = Server(folder / "server.json", self.blobs)
         self.messages = Messages()
+        self.journal = MemoryJournal()
         self.store: Any = (
             MemoryStore(self.clock)
             if store == "memory"
@@ -257,7 +259,7 @@ class World:
             contract=None,  # type: ignore[arg-type]
             registry=self.registry,
             server=self.server,  # type: ignore[arg-type]
-            journal=None,  # type: ignore[arg-type]
+            journal=self.journal,
             notifiers=(self.messages,),
             scratch=folder,
             ledger=self.store.ledger,

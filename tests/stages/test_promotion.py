@@ -352,6 +352,22 @@ def test_rollback_returns_to_the_recorded_previous_champion(world):
     assert verify(world.services.audit.entries()) == ()
 
 
+def test_the_last_answer_of_the_offender_is_noted(world):
+    world.champion("a")
+    world.champion("b")
+    apply = world.server.apply
+
+    def answering(routing, timeout_s):
+        moment = world.clock.now()
+        answer = {"at": moment, "request_id": "r", "version_id": "id-b"}
+        world.journal.append(MODEL, [answer, {**answer, "version_id": "id-a"}])
+        return apply(routing, timeout_s)
+
+    world.server.apply = answering
+    report = roll_back(world)
+    assert report.decided_at < report.last_served_at < report.applied_at
+
+
 def test_the_offender_is_refused_until_somebody_clears_it(world):
     world.champion("a")
     world.champion("b")

@@ -7,9 +7,11 @@ database and the model server; the registry's aliases follow when the registry a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from time import perf_counter
+from typing import cast
 
-from gauntlet.core.errors import Conflict, InfrastructureError, Rejection, RollbackRefused
+from gauntlet.core.errors import Conflict, GauntletError, InfrastructureError, Rejection, RollbackRefused
 from gauntlet.core.ledger import Change, earlier_champions, named
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import (
@@ -231,8 +233,21 @@ def finish_rollback(services: Services, intent: Intent, *, started: float) -> Ro
         seconds=seconds,
         servers=len(reports),
         registry=_follow(services, intent),
+        last_served_at=_last_served(services, intent, intent.replaced),
     )
     return _close(services, intent, report)
+
+
+def _last_served(services: Services, intent: Intent, offender: ServedVersion) -> datetime | None:
+    """When the offender last answered after the decision, by what the journal has of it by now."""
+    try:
+        table = services.journal.read(intent.model, intent.opened_at, services.clock.now())
+    except GauntletError:
+        return None
+    import pyarrow.compute as pc
+
+    last = pc.max(table.filter(pc.equal(table["version_id"], offender.version_id))["at"]).as_py()
+    return None if last is None else cast(datetime, last)
 
 
 def _follow(services: Services, intent: Intent) -> str:
