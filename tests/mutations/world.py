@@ -87,6 +87,7 @@ def spec(task: str = "binary", **gates: Any) -> ModelSpec:
             "uri": "x.parquet",
             "columns": {
                 "label": "y",
+                "key": "id",
                 "event_time": "at",
                 "protected": ["gender"],
                 "extra": ["profit_if_repaid", "new_customer"],

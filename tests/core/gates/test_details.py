@@ -124,6 +124,22 @@ def test_rows_in_sample_for_the_champion_are_left_out_of_the_comparison():
     assert any("1 000 holdout rows in-sample" in item.sentence for item in leakage.measurements)
 
 
+def test_rows_known_by_their_content_may_be_alike_a_little():
+    document = spec().model_dump(mode="json")
+    document["source"]["columns"]["key"] = None
+    unkeyed = type(spec()).model_validate(document)
+    evidence = good("leakage")
+    keys = frame_of(evidence).row_key.copy()
+    keys[:50] = keys[50:100]
+    few = replace(evidence, frame=replace(frame_of(evidence), row_key=keys))
+    assert judge_gate("leakage", few).outcome == "failed"
+    assert judge_gate("leakage", replace(few, spec=unkeyed)).outcome == "passed"
+    keys = keys.copy()
+    keys[: ROWS // 2] = keys[ROWS // 2 :]
+    many = replace(evidence, spec=unkeyed, frame=replace(frame_of(evidence), row_key=keys))
+    assert judge_gate("leakage", many).outcome == "failed"
+
+
 def test_a_first_model_is_judged_by_what_is_left_or_not_at_all():
     verdict = judge_gate("versus_champion", good("versus_champion", champion=False))
     assert verdict.mode == "bootstrap"

@@ -19,6 +19,7 @@ LIMITS: Mapping[str, Way] = {
     "label_quality.generated.limit": "ceiling",
     "label_quality.minimum_rows": "floor",
     "leakage.champion_overlap": "neutral",
+    "leakage.alike": "ceiling",
     "absolute_performance.metrics.*.minimum": "floor",
     "absolute_performance.metrics.*.maximum": "ceiling",
     "absolute_performance.minimum_rows": "floor",
