@@ -99,6 +99,10 @@ class AuditLog(Protocol):
         """Entries in order, oldest first."""
         ...
 
+    def mirrored(self) -> list[AuditEntry] | None:
+        """The entries as the mirror file beside the database has them; ``None`` when there is no such file."""
+        ...
+
 
 class RoutingStore(Protocol):
     """The routing row of each model: the truth for traffic."""
