@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 
 TERM_SECONDS = 20.0
 """Time to end by themselves after SIGTERM; then SIGKILL."""
+URGENT_AFTER = 0.3
+"""Part of that time after which everything in a session is told once more."""
 POLL_SECONDS = 0.05
 
 
@@ -94,7 +96,7 @@ def _zombie(pid: int) -> bool:
 
 
 def stop(children: Iterable[Child], patience: float = TERM_SECONDS) -> list[str]:
-    """End sessions: SIGTERM to the leaders, last started first, then SIGKILL to whatever is left.
+    """End sessions: SIGTERM to the leaders, last started first, later to all members, then SIGKILL to what is left.
 
     Returns the names of those that had to be killed.
     """
@@ -102,7 +104,10 @@ def stop(children: Iterable[Child], patience: float = TERM_SECONDS) -> list[str]
     order = [child for child in reversed(given) if members(child)]
     for child in order:
         _signal([child.pid] if alive(child) else members(child), signal.SIGTERM)
-    left = _wait(order, patience)
+    # Airflow's scheduler waits for running tasks, unless it is told twice.
+    for child in _wait(order, patience * URGENT_AFTER):
+        _signal(members(child), signal.SIGTERM)
+    left = _wait(order, patience * (1.0 - URGENT_AFTER))
     for child in left:
         _signal(members(child), signal.SIGKILL)
     _wait(left, patience)
@@ -116,7 +121,7 @@ def stop(children: Iterable[Child], patience: float = TERM_SECONDS) -> list[str]
 def _wait(children: list[Child], seconds: float) -> list[Child]:
     """Those whose session is not empty in the end. An orphan whose leader has ended is told to end too."""
     until = time.monotonic() + seconds
-    left = children
+    left = [child for child in children if members(child)]
     while left and time.monotonic() < until:
         for child in left:
             if popen := _STARTED.get(child.pid):
