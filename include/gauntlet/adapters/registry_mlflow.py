@@ -137,7 +137,8 @@ class MLflowRegistry:
             row = known or self._new_version(model, run_id, release, folder, tags)
             if row.tags.get(COMPLETE) != "true":
                 self._link(model, row)
-                self._tag(model, row.version, {**tags, **_release_tags(release)})
+                if known is not None:
+                    self._tag(model, row.version, tags)
                 self._tag(model, row.version, {COMPLETE: "true"})
         return RegisteredVersion(
             model=model,
