@@ -26,6 +26,7 @@ from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.releases import clear_quarantine
 from gauntlet.stages.rollback import rollback
+from gauntlet.stages.verify_audit import verify_audit
 
 S = CandidateState
 
@@ -528,3 +529,17 @@ def test_an_unfinished_promotion_is_finished(world):
     assert found.resumed == "promotion canary-b"
     assert world.registry.aliases(MODEL) == {"champion": 2, "previous": 1}
     assert promote(world.services, run).candidate.version_id == "id-b"
+
+
+# ---- the audit log ---------------------------------------------------------------------------------
+
+
+def test_the_log_is_verified_against_its_copy(tmp_path):
+    world = World(tmp_path, f"sqlite:///{tmp_path}/gauntlet.db")
+    world.champion("a")
+    assert verify_audit(world.services) == ()
+    last = world.services.audit.entries()[-1].sequence
+    with world.store.database.engine.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM audit WHERE sequence = {last}")
+    assert [(finding.sequence, finding.fault) for finding in verify_audit(world.services)] == [(last, "removed")]
+    world.store.close()

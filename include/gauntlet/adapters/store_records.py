@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Select, insert, select, update
 
 from gauntlet.adapters import store_tables as t
+from gauntlet.adapters.store_mirror import Mirror, read_mirror
 from gauntlet.core.audit import chain, instant_text
-from gauntlet.core.errors import MissingRecord
+from gauntlet.core.errors import IntegrityError, MissingRecord
 from gauntlet.core.ledger import Note
 from gauntlet.core.ports import AuditEntry, Clock
 from gauntlet.core.records.base import Record
@@ -23,6 +24,8 @@ R = TypeVar("R", bound=Record)
 
 class Transactions(Protocol):
     """Where the connections come from: :class:`gauntlet.adapters.store_sql.Database`."""
+
+    mirror: Mirror | None
 
     def read(self) -> AbstractContextManager[Connection]:
         """A consistent view."""
@@ -109,6 +112,16 @@ class SqlAudit:
             query = query.where(t.audit.c.subject == subject)
         with self._database.read() as connection:
             return [_entry(row) for row in connection.execute(query)]
+
+    def mirrored(self) -> list[AuditEntry] | None:
+        """The entries as the mirror file has them; ``None`` when there is no such file."""
+        mirror = self._database.mirror
+        if mirror is None or not mirror.path.exists():
+            return None
+        try:
+            return read_mirror(mirror.path)
+        except (ValueError, KeyError) as error:
+            raise IntegrityError(f"{mirror.path} holds a line that is no audit entry: {error}") from error
 
 
 # ---- records ---------------------------------------------------------------------------------------

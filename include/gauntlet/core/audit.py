@@ -140,6 +140,22 @@ def verify(entries: Sequence[AuditEntry], *, last: tuple[int, str] | None = None
     return _unique(findings)
 
 
+def compare(entries: Sequence[AuditEntry], copy: Sequence[AuditEntry]) -> tuple[Finding, ...]:
+    """Where the log differs from a copy of it kept elsewhere: finds even a chain that was rewritten as a whole.
+
+    A copy that ends earlier is only behind; a log that ends earlier has lost entries.
+    """
+    ours = {entry.sequence: entry for entry in entries}
+    findings = []
+    for kept in copy:
+        mine = ours.get(kept.sequence)
+        if mine is None:
+            findings.append(_finding(kept.sequence, Fault.REMOVED, "its copy has it, the log has not"))
+        elif mine.digest != kept.digest:
+            findings.append(_changed(mine, "its copy has another digest"))
+    return _unique(findings)
+
+
 def _at(entries: Sequence[AuditEntry], sequence: int) -> AuditEntry | None:
     return next((entry for entry in entries if entry.sequence == sequence), None)
 

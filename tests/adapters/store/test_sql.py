@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from gauntlet.adapters import store_sql
 from gauntlet.adapters.store_mirror import read_mirror
 from gauntlet.adapters.store_sql import Database, open_store
 from gauntlet.adapters.store_tables import REVISION, tables
-from gauntlet.core.audit import verify
-from gauntlet.core.errors import Conflict, InfrastructureError, SpecError
+from gauntlet.core.audit import Fault, compare, entry_digest, verify
+from gauntlet.core.errors import Conflict, InfrastructureError, IntegrityError, SpecError
 from gauntlet.core.ledger import no_routing
 from gauntlet.core.records.run import RunContext, TriggerKind
 
@@ -293,6 +294,39 @@ def test_tampering_with_the_database_is_found(sql_store, statement, found):
     with sql_store.database.engine.begin() as connection:
         connection.execute(text(statement))
     assert found in " ".join(finding.sentence for finding in verify(sql_store.audit.entries()))
+
+
+def test_a_chain_rewritten_as_a_whole_is_found_by_its_copy(sql_store):
+    filled(sql_store)
+    entries = sql_store.audit.entries()
+    forged = [replace(entry, actor="mallory") if entry.sequence == 3 else entry for entry in entries[:-1]]
+    for index in range(2, len(forged)):
+        before = forged[index - 1].digest
+        bare = replace(forged[index], previous=before)
+        forged[index] = replace(bare, digest=entry_digest(bare))
+    with sql_store.database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM audit WHERE sequence = 6"))
+        for entry in forged[2:]:
+            connection.execute(
+                text("UPDATE audit SET actor = :actor, previous = :previous, digest = :digest WHERE sequence = :n"),
+                {"actor": entry.actor, "previous": entry.previous, "digest": entry.digest, "n": entry.sequence},
+            )
+    assert verify(sql_store.audit.entries()) == ()
+    told = compare(sql_store.audit.entries(), sql_store.audit.mirrored())
+    assert [(finding.sequence, finding.fault) for finding in told] == [
+        (3, Fault.CHANGED),
+        (4, Fault.CHANGED),
+        (5, Fault.CHANGED),
+        (6, Fault.REMOVED),
+    ]
+
+
+def test_a_mirror_line_that_is_no_entry_is_said(sql_store, tmp_path):
+    filled(sql_store)
+    path = tmp_path / "model_deployments.jsonl"
+    path.write_text("{}\n" + path.read_text())
+    with pytest.raises(IntegrityError, match="model_deployments"):
+        sql_store.audit.mirrored()
 
 
 # ---- the mirror file -------------------------------------------------------------------------------

@@ -52,6 +52,10 @@ class MemoryAudit:
         """Entries in order, oldest first."""
         return [e for e in self._entries if model in (None, e.model) and subject in (None, e.subject)]
 
+    def mirrored(self) -> list[AuditEntry] | None:
+        """There is no file."""
+        return None
+
 
 class MemoryRecords:
     """Implements :class:`~gauntlet.core.ports.RecordStore`."""
