@@ -58,7 +58,9 @@ def nights(played: Nights) -> Nights:
     services = replace(
         old.services, records=records, audit=audit, registry=registry, clock=clock, specs=specs, routing=routing
     )
-    return Nights(Lending(services, specs, clock, routing, _as_registry(registry)), played.first, played.second)
+    return Nights(
+        Lending(services, specs, clock, routing, _as_registry(registry), old.data), played.first, played.second
+    )
 
 
 def _as_registry(registry: Any) -> MemoryRegistry:

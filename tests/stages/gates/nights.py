@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 
@@ -76,6 +77,7 @@ class Lending:
     clock: Clock
     routing: Routing
     registry: MemoryRegistry
+    data: Path
 
     def night(self, name: str, days_ago: float = 0, **context: Any) -> RunContext:
         """Everything from the pull to the probe; the gates are left to ask."""
@@ -91,8 +93,9 @@ class Lending:
             opened_at=LAST,
         ).model_copy(update=context)
         self.services.records.put(run.key, run)
-        for stage in (pull_data, check_contract, split_data, check_leakage, train, evaluate, probe):
-            stage(self.services, run)
+        with patch.dict(os.environ, CREDIT_DEFAULT_DATA=str(self.data)):
+            for stage in (pull_data, check_contract, split_data, check_leakage, train, evaluate, probe):
+                stage(self.services, run)
         return run
 
     def crown(self, run: RunContext) -> ServedVersion:
@@ -111,7 +114,6 @@ def lending(
     data = folder / "data"
     data.mkdir(parents=True)
     pq.write_table(history(rows, days=64, to=LAST), data / "rows.parquet")
-    os.environ["CREDIT_DEFAULT_DATA"] = str(data)
     spec = small(load_spec(SPEC), gates or {}, split or {})
     clock, specs, registry = Clock(), Specs(spec), MemoryRegistry()
     store = MemoryStore(clock)
@@ -135,7 +137,7 @@ def lending(
         trainer=LightGBMTrainer(),
         scorers=LightGBMScorers(),
     )
-    return Lending(services, specs, clock, routing, registry)
+    return Lending(services, specs, clock, routing, registry, data)
 
 
 def small(spec: ModelSpec, gates: dict[str, Any], split: dict[str, Any]) -> ModelSpec:
