@@ -137,11 +137,9 @@ class Screen:
         self._live.stop()
         table = Table(*HEADING, title="Six nights", title_justify="left", header_style="bold", show_lines=True)
         for row in self._rows.values():
-            number = f"{row.number} {row.title}"
-            table.add_row(
-                number, row.decision, row.gates, row.version, row.rollout, row.champion, f"{row.seconds:.1f}",
-                style="red" if row.number in self._failed else None,
-            )  # fmt: skip
+            cells = (f"{row.number} {row.title}", row.decision, row.gates, row.version, row.rollout, row.champion)
+            style = "red" if row.number in self._failed else None
+            table.add_row(*[Text(cell) for cell in (*cells, f"{row.seconds:.1f}")], style=style)
         self.console.print(table)
         self.console.print(_timings(start, self._rows))
 
@@ -161,7 +159,15 @@ class Screen:
 
 
 def _timings(start: Mapping[str, float], rows: Mapping[int, NightRow]) -> Table:
-    table = Table("stage", "seconds", title="Where the time went", title_justify="left", header_style="bold", box=None)
+    table = Table(
+        "stage",
+        "seconds",
+        title="Where the time went",
+        title_justify="left",
+        min_width=30,
+        header_style="bold",
+        box=None,
+    )
     for name, seconds in start.items():
         table.add_row(f"start {name}", f"{seconds:.1f}")
     for row in rows.values():
