@@ -9,8 +9,8 @@ from rich.console import Console
 from gauntlet.demo.screen import PLAIN_WIDTH, NightRow, Screen
 
 
-def row(number: int, **more: str) -> NightRow:
-    one = NightRow(number, "first model", gates="21 passed", version="v1", champion="v1 (new)", **more)
+def row(number: int, decision: str = "") -> NightRow:
+    one = NightRow(number, "first model", decision, gates="21 passed", version="v1", champion="v1 (new)")
     one.seconds = 61.2
     return one
 
