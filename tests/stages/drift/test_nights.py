@@ -9,7 +9,7 @@ from tests.stages.drift.conftest import DAY, START, Bench, portfolio
 
 from gauntlet.core.errors import DataRejected, InfrastructureError
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport
+from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, StatisticResult
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
 from gauntlet.stages.check_drift import check_drift
 from gauntlet.stages.decide import decide
@@ -243,3 +243,24 @@ def test_thirty_nights_of_a_stationary_portfolio_are_quiet(bench: Bench) -> None
         if report.action is not DriftAction.NONE:
             alarms.append(report.reason)
     assert not alarms
+
+
+@pytest.mark.usefixtures("champion")
+def test_an_interval_around_the_limit_is_refined_from_the_rows_themselves(bench: Bench) -> None:
+    bench.source.table = portfolio(3000, 2, income=0.9)
+    first = check_drift(bench.services, bench.run(START))
+    bounds = next(one for one in _of(first, "income") if one.statistic == "ks")
+    assert bounds.low is not None
+    assert bounds.high is not None
+    bench.set_drift(limits={"ks": 0.5 * (bounds.low + bounds.high)})
+    refined = check_drift(bench.services, bench.run(START, "again"))
+    exact = next(one for one in _of(refined, "income") if one.statistic == "ks")
+    assert exact.low is None
+    assert exact.value is not None
+    assert bounds.low <= exact.value <= bounds.high
+    untouched = next(one for one in _of(refined, "amount") if one.statistic == "ks")
+    assert untouched.low is not None
+
+
+def _of(report: DriftReport, feature: str) -> tuple[StatisticResult, ...]:
+    return next(one.statistics for one in report.features if (one.feature, one.segment) == (feature, None))
