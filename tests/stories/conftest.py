@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.stories.nightly import retrain
 
 from gauntlet.bootstrap import build
-from gauntlet.core.errors import GateFailed
 from gauntlet.core.ports import Services
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
@@ -69,29 +69,8 @@ class Lender:
         return decide(self.services, run)
 
     def retrain(self, run: RunContext) -> list[str]:
-        """Everything from the pull to the registration; the gates that failed, in order. All gates run."""
-        from gauntlet import stages
-        from gauntlet.stages import check_contract, check_leakage, evaluate, probe, pull_data, split_data, train
-        from gauntlet.stages.register import register_challenger
-        from gauntlet.stages.run_gate import run_gate
-
-        assert stages is not None
-        pull_data.pull_data(self.services, run)
-        check_contract.check_contract(self.services, run)
-        split_data.split_data(self.services, run)
-        check_leakage.check_leakage(self.services, run)
-        train.train(self.services, run)
-        evaluate.evaluate(self.services, run)
-        probe.probe(self.services, run)
-        failed = []
-        for gate in self.services.specs.get(MODEL).gates.names:
-            try:
-                run_gate(self.services, run, gate)
-            except GateFailed:
-                failed.append(gate)
-        if not failed:
-            register_challenger(self.services, run)
-        return failed
+        """Everything from the pull to the registration; the gates that failed, in order."""
+        return retrain(self.services, run)
 
     def canary(self, number: int) -> RolloutState:
         """The newest challenger's rollout on live traffic, as the canary DAG runs it, teardown included."""
