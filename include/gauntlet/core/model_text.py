@@ -4,7 +4,7 @@ LightGBM aborts the process on many damaged texts and loads others silently with
 (LightGBM issue 7357). A digest finds every flipped bit of a file that was recorded; this finds what a
 digest cannot: a text that was already broken, or made by something else. It checks that every count
 agrees with every length, every number is finite, every child, feature and category index exists, and
-that each tree is a tree. It takes about 2 ms for 100 trees of 31 leaves and never runs model code.
+that each tree is a tree. It takes some milliseconds for 100 trees of 31 leaves and never runs model code.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ VERSION = "v4"
 PARAMETERS = b"\nparameters:"
 END_OF_TREES = b"\nend of trees\n"
 _KEY = re.compile(r"([a-z_]+)=([-+.0-9einf ]*)")
+"""A field of a tree. NaN has no place in one, so the least and the greatest number tell whether all are finite."""
 _PER_SPLIT = (
     "split_feature",
     "split_gain",
@@ -195,6 +196,15 @@ def _check_tree(index: int, tree: Mapping[str, str], categorical: Sequence[bool]
 
 def _check_shape(where: str, left: Sequence[float], right: Sequence[float], leaves: int) -> None:
     """Every split but the first, and every leaf, is the child of exactly one split before it."""
+    once = [*range(-leaves, 0), *range(1, leaves - 1)]
+    rising = all(child < 0 or parent < child for side in (left, right) for parent, child in enumerate(side))
+    if leaves == 1 or (rising and sorted([*left, *right]) == once):
+        return
+    _name_wrong_child(where, left, right, leaves)
+    _reject(where, "has nodes that nothing leads to")
+
+
+def _name_wrong_child(where: str, left: Sequence[float], right: Sequence[float], leaves: int) -> None:
     seen_leaves: set[int] = set()
     seen_splits: set[int] = set()
     for parent, children in enumerate(zip(left, right, strict=True)):
@@ -208,18 +218,16 @@ def _check_shape(where: str, left: Sequence[float], right: Sequence[float], leav
             if child in seen:
                 _reject(where, f"node {child} has two parents")
             seen.add(child)
-    if leaves > 1 and (len(seen_leaves) != leaves or len(seen_splits) != leaves - 2):
-        _reject(where, "has nodes that nothing leads to")
 
 
 def _check_features(where: str, columns: Mapping[str, Sequence[float]], categorical: Sequence[bool]) -> None:
-    for split, (feature, kind) in enumerate(zip(columns["split_feature"], columns["decision_type"], strict=True)):
+    for feature, kind in set(zip(columns["split_feature"], columns["decision_type"], strict=True)):
         if not 0 <= feature < len(categorical):
-            _reject(where, f"split {split} is on feature {feature} of {len(categorical)}")
+            _reject(where, f"a split is on feature {feature} of {len(categorical)}")
         if kind not in _DECISION_TYPES:
-            _reject(where, f"split {split} has decision_type {kind}")
+            _reject(where, f"a split has decision_type {kind}")
         if bool(int(kind) & _CATEGORICAL_BIT) != categorical[int(feature)]:
-            _reject(where, f"split {split}: decision_type {kind} is not that of feature {feature}'s kind")
+            _reject(where, f"a split's decision_type {kind} is not that of feature {feature}'s kind")
 
 
 def _check_categories(where: str, tree: Mapping[str, str], columns: Mapping[str, Sequence[float]]) -> None:
@@ -276,7 +284,7 @@ def _numbers(where: str, key: str, text: str) -> list[float]:
     except ValueError:
         _reject(where, f"{key} holds something that is no number")
     # "NaN or not" is a split on any number against missing; LightGBM writes its threshold as infinity.
-    if key != "threshold" and not all(map(isfinite, values)):
+    if key != "threshold" and values and not (isfinite(min(values)) and isfinite(max(values))):
         _reject(where, f"{key} holds a number that is not finite")
     return values
 
