@@ -17,7 +17,7 @@ from gauntlet.core.records.model import TrainingSummary
 from gauntlet.core.spec import ModelSpec
 
 REFUSED = 3
-COMMAND = (sys.executable, "-m", "gauntlet.adapters.training_child")
+COMMAND = (sys.executable, "-m", "gauntlet.adapters.training_main")
 FROM_OUTSIDE = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
