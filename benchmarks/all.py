@@ -42,7 +42,8 @@ def run(script: Path, quick: bool) -> tuple[str, list[dict[str, object]], int]:
 def machine() -> str:
     """What the numbers were measured on."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}; {versions}"
+    host = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{host}, Python {platform.python_version()}; {versions}"
 
 
 def main() -> int:

@@ -62,7 +62,11 @@ def test_the_schema_describes_the_spec() -> None:
 @pytest.mark.parametrize(
     ("change", "key", "meaning"),
     [
-        (lambda d: d["gates"].update(latency="off: our server is fast"), "gates.latency", "gate weakened: switched off"),
+        (
+            lambda d: d["gates"].update(latency="off: our server is fast"),
+            "gates.latency",
+            "gate weakened: switched off",
+        ),
         (lambda d: d["training"].update(rounds=7), "training.rounds", ""),
     ],
 )

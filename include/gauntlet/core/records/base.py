@@ -31,5 +31,5 @@ class Record(BaseModel):
 
     @property
     def record_digest(self) -> str:
-        """SHA-256 of the record's canonical JSON. Infinities and NaN are strings there, so that every record has one."""
+        """SHA-256 of the record's canonical JSON; infinities and NaN are strings there, so every record has one."""
         return sha256_json(json.loads(self.model_dump_json()))
