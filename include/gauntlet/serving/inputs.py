@@ -8,7 +8,7 @@ is wrong with it, and rejects or counts as the policy says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite, nan
 from operator import gt, lt
 from typing import Annotated, Any
@@ -176,12 +176,9 @@ class RequestDecoder:
             gc=False,
         )
         request = msgspec.defstruct("Request", _request_fields(row), forbid_unknown_fields=True, kw_only=True)
-        self._decode = msgspec.json.Decoder(request).decode
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(request).decode
+        """A typed request of a body, or msgspec's error: then the checked way has to look."""
         self._astuple = msgspec.structs.astuple
-
-    def decode(self, body: bytes) -> Any:
-        """A typed request, or msgspec's error: then the checked way has to look."""
-        return self._decode(body)
 
     def values(self, row: Any, version: int = 0) -> Vector:
         """A typed row's values in the order of one of the encoders."""

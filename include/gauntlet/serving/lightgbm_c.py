@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,7 +113,21 @@ class RowScorer:
     Shared configurations gave random outputs (LightGBM issue 3675).
     """
 
-    __slots__ = ("_arguments", "_buffer", "_config", "_fast", "_length", "_out", "_pack", "classes", "features")
+    __slots__ = (
+        "_arguments",
+        "_buffer",
+        "_config",
+        "_fast",
+        "_length",
+        "_out",
+        "_pack",
+        "classes",
+        "features",
+        "vector",
+    )
+
+    vector: Callable[[], bytes]
+    """The bytes of the row scored last: float64 in native order."""
 
     def __init__(self, booster: Booster) -> None:
         """Prepare scoring of raw float64 rows in the booster's feature order."""
@@ -132,6 +146,7 @@ class RowScorer:
             )
         )
         self._buffer = array("d", bytes(8 * booster.features))
+        self.vector = self._buffer.tobytes
         self._pack: Any = Struct(f"{booster.features}d").pack_into
         self._out = array("d", bytes(8 * booster.classes))
         self._length = ctypes.c_int64()
@@ -154,10 +169,6 @@ class RowScorer:
         """All classes' scores."""
         self.score(row)
         return tuple(self._out)
-
-    def vector(self) -> bytes:
-        """The bytes of the row scored last: float64 in native order."""
-        return self._buffer.tobytes()
 
     def close(self) -> None:
         """Free the configuration."""

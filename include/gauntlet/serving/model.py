@@ -108,6 +108,7 @@ class ServedModel:
         self._breaker = Breaker(serving.breaker_errors, serving.breaker_window_s)
         self._budget_us = serving.challenger_budget_ms * 1000
         self._features = serving.journal.features
+        self._plain_vector = self._features == "vector"
         self._keep_entity = serving.journal.entity
         self._plain_entity = self._keep_entity == "plain"
         self._ignored = frozenset() if self.settings.entity is None else frozenset({self.settings.entity})
@@ -254,13 +255,21 @@ class ServedModel:
 
         ``pin``: not assigned, but to the canary or to stable, whatever the weight; no evidence for a comparison.
         """
-        assignment = self._assign(route, entity, request_id) if pin is None else _PINNED[pin]
+        if pin is not None:
+            assignment = _PINNED[pin]
+        elif route.canary is None:
+            assignment = _ALONE_ANONYMOUS if entity is None else _ALONE
+        else:
+            assignment = self._assign(route, entity, request_id)
         if assignment.canary:
             return self._answer_canary(route, typed, raw, assignment, entity, request_id, index, at)
         stable = route.stable
         vector = self._encode(route, stable, typed, raw)
         began = perf_counter_ns()
-        prediction = self._predict_stable(stable, vector)
+        try:
+            prediction = stable.predict(vector)
+        except ScoringError as failure:
+            raise self._stable_failed(stable, failure) from failure
         model_us = (perf_counter_ns() - began) / 1000
         other = route.canary if route.weight else None
         return Answered(
@@ -289,7 +298,7 @@ class ServedModel:
                 prediction.score,
                 None if other is None else other.version_id,
             ),
-            (model_us, OK, None, self._kept_features(stable)),
+            (model_us, OK, None, stable.predictor.vector() if self._plain_vector else self._kept_features(stable)),
         )
 
     def _answer_canary(
@@ -318,7 +327,10 @@ class ServedModel:
         except (ScoringError, InputRejected) as failure:
             answered, status, error = route.stable, Status.FALLBACK, _cause(failure)
             vector = self._encode(route, answered, typed, raw)
-            prediction = self._predict_stable(answered, vector)
+            try:
+                prediction = answered.predict(vector)
+            except ScoringError as twice:
+                raise self._stable_failed(answered, twice) from twice
             self._canary_error(route, error)
         other = route.stable if route.weight and status is OK else None
         head = (
@@ -341,8 +353,6 @@ class ServedModel:
         return Answered(prediction, answered, assignment, CANARY, own, route, other, typed, raw, reusable, head, tail)
 
     def _assign(self, route: Route, entity: str | None, request_id: str) -> Assignment:
-        if route.canary is None:
-            return _ALONE_ANONYMOUS if entity is None else _ALONE
         if route.weight:
             self._check_lease(route)
         if entity is None:
@@ -375,12 +385,9 @@ class ServedModel:
         feature = "*" if kind == "extra" else name
         self.counters.add(key(counter, model=self.name, feature=feature, kind=kind))
 
-    def _predict_stable(self, stable: Side, vector: Vector) -> Prediction:
-        try:
-            return stable.predict(vector)
-        except ScoringError as failure:
-            self._count(stable.version_id, STABLE, Status.ERROR)
-            raise ModelFailed(f"version {stable.version_id}: {failure}") from failure
+    def _stable_failed(self, stable: Side, failure: ScoringError) -> ModelFailed:
+        self._count(stable.version_id, STABLE, Status.ERROR)
+        return ModelFailed(f"version {stable.version_id}: {failure}")
 
     def _canary_error(self, route: Route, error: str) -> None:
         if self._breaker.error(time.monotonic()) and route.weight:
@@ -421,7 +428,12 @@ class ServedModel:
                 self._shadow.append((row, latency_us))
                 return True
             self._shadow_count("dropped")
-        self.journal((*row.head, NAN, row.prediction.decision, latency_us, *row.tail))
+        complete = (*row.head, NAN, row.prediction.decision, latency_us, *row.tail)
+        queue = self.stream.queue
+        if len(queue) < self.stream.capacity:
+            queue.append(complete)
+        else:
+            self.journal(complete)
         return bool(self._shadow)
 
     def finish(self, rows: Sequence[Answered], latency_us: int) -> bool:

@@ -39,14 +39,17 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
 class Predictor:
     """Scores rows in one thread. Made by :meth:`gauntlet.serving.loader.LoadedVersion.predictor`."""
 
-    __slots__ = ("_rows", "predict")
+    __slots__ = ("_rows", "predict", "vector")
 
     predict: Callable[[Vector], Prediction]
     """A checked prediction; :class:`ScoringError` when the version cannot give one."""
+    vector: Callable[[], bytes]
+    """The bytes of the row scored last."""
 
     def __init__(self, booster: Booster, sidecar: ModelSidecar) -> None:
         """Prepare the path of this sidecar's task."""
         self._rows = RowScorer(booster)
+        self.vector = self._rows.vector
         calibrate = compile_calibration(sidecar.calibration) if sidecar.calibration else None
         if sidecar.task is Task.BINARY:
             self.predict = _binary(self._rows.score, calibrate, sidecar.threshold)
@@ -54,10 +57,6 @@ class Predictor:
             self.predict = _regression(self._rows.score, calibrate)
         else:
             self.predict = _multiclass(self._rows.scores)
-
-    def vector(self) -> bytes:
-        """The bytes of the row scored last."""
-        return self._rows.vector()
 
     def close(self) -> None:
         """Free what LightGBM holds for it."""
