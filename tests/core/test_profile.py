@@ -199,6 +199,12 @@ def test_a_profile_survives_its_bytes() -> None:
     assert (back + back.blank()).rows == 500
 
 
+def test_a_damaged_profile_is_refused() -> None:
+    content = whole_profile().to_bytes()
+    with pytest.raises(ValueError, match="profile"):
+        Profile.from_bytes(content.replace(b'"f8:', b'"f8:AAAA', 1))
+
+
 @pytest.mark.parametrize("content", [b"{}", b"[]", b'{"format": 99}', b"not json"])
 def test_bytes_that_are_no_profile_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError):

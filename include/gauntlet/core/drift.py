@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -160,17 +160,19 @@ def _fault(pair: Pair) -> str | None:
 def _judge(
     feature: str, segment: str | None, importance: float, found: tuple[Pair, str | None], limits: Limits
 ) -> Judged:
-    pair, fault = found
-    measured = tuple(_measure(one, pair, limits) for one in STATISTICS.values() if pair.kind in one.kinds)
+    whole, fault = found
+    pair = replace(whole, exact=None)
+    measured = tuple(_measure(one, pair, whole, limits) for one in STATISTICS.values() if pair.kind in one.kinds)
     changed = next((one.effect.note for one in measured if one.statistic.name == "dtype" and one.effect.value), None)
     return Judged(feature, segment, importance, pair, measured, limits.psi_severe, changed or fault)
 
 
-def _measure(statistic: Statistic, pair: Pair, limits: Limits) -> Measured:
+def _measure(statistic: Statistic, pair: Pair, whole: Pair, limits: Limits) -> Measured:
+    """Only the measurement sees whole columns; what is kept does not hold on to them."""
     limit: float | Literal["off"] | None = getattr(limits, statistic.name, 0.0)
     if not pair.current.rows or not pair.reference.rows:
         return Measured(statistic, Effect(None, note="no rows"), None, None)
-    effect = statistic.measure(pair)
+    effect = statistic.measure(whole if statistic.reads_rows else pair)
     if limit is None or limit == "off":
         return Measured(statistic, effect, None, None)
     if effect.value is None:

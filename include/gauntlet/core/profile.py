@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -378,7 +379,7 @@ class Profile:
         """The inverse of :meth:`to_bytes`; ``ValueError`` when it is no profile of this format."""
         try:
             return _from_json(json.loads(content))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, zlib.error) as error:
             raise ValueError(f"not a profile: {error!r}") from error
 
 

@@ -330,7 +330,12 @@ def sorted_column(window: Window, name: str) -> NDArray[np.float64] | None:
     data = file.read(columns=[name], use_threads=False).column(0)
     if dtype_of(data.type) not in {"integer", "float", "decimal", "time"}:
         return None
-    values = np.sort(numeric(_kept(data, window.chosen))[0])
+    values = numeric(_kept(data, window.chosen))[0]
+    del data
+    if values.flags.writeable and values.base is None:
+        values.sort()
+    else:
+        values = np.sort(values)
     return values[: int(np.searchsorted(values, np.nan))]
 
 

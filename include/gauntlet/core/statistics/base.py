@@ -213,6 +213,8 @@ class Statistic:
     consequence: Consequence
     measure: Callable[[Pair], Effect]
     test: Callable[[Pair, Effect, float], Relevance]
+    reads_rows: bool = False
+    """Whether it has an exact value that counts only bound."""
 
 
 def chi_squared_test(scale: float) -> Callable[[Pair, Effect, float], Relevance]:

@@ -111,4 +111,4 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     return Relevance(ks_tail(low - limit, spread), ks_tail(limit - high, spread), rows)
 
 
-KS = Statistic("ks", "Kolmogorov-Smirnov distance", "", NUMERIC, "drift", _measure, _test)
+KS = Statistic("ks", "Kolmogorov-Smirnov distance", "", NUMERIC, "drift", _measure, _test, reads_rows=True)

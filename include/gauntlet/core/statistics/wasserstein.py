@@ -190,4 +190,4 @@ def _gamma_point(mean: float, sigma: float, tail: float) -> float:
     return float(gammainccinv((mean / sigma) ** 2, tail)) * sigma**2 / mean if sigma > 0 else mean
 
 
-WASSERSTEIN = Statistic("wasserstein", "Wasserstein distance", "σ", NUMERIC, "drift", _measure, _test)
+WASSERSTEIN = Statistic("wasserstein", "Wasserstein distance", "σ", NUMERIC, "drift", _measure, _test, reads_rows=True)
