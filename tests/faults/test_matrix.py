@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from tempfile import mkdtemp
 import pytest
 from sqlalchemy.exc import OperationalError
 from tests.faults.child import WORLDS, act, database, enumerate_points, prepare
+from tests.faults.forks import forks
 from tests.faults.points import Killed, Tripwire, fail, is_write, kill, wire_statements, wired
 from tests.faults.steps import STEPS, Step, again, outcome, safe_now, settled
 from tests.faults.world import MODEL, World
@@ -152,28 +152,20 @@ def test_every_statement_lost(name, fast, record_property):
     assert broken == []
 
 
-@pytest.fixture(scope="session")
-def forks():
-    """Children start as forks of a clean server that has imported everything: milliseconds each."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.child"])
-    return context
-
-
-def ran(forks, target, *arguments):
-    process = forks.Process(target=target, args=arguments)
+def ran(target, *arguments):
+    process = forks().Process(target=target, args=arguments)
     process.start()
     process.join(120)
     return process.exitcode
 
 
-def killed_everywhere(forks, fast, kind, step, choose):
+def killed_everywhere(fast, kind, step, choose):
     """Kill a child at each chosen point of a step, let its successor finish, and say what did not hold."""
     source = fast / "template"
     source.mkdir()
-    assert ran(forks, prepare, str(source), kind, step.name) == 0
+    assert ran(prepare, str(source), kind, step.name) == 0
     answer = fast / "points.txt"
-    assert ran(forks, enumerate_points, str(copied(source, fast / "reference")), kind, step.name, str(answer)) == 0
+    assert ran(enumerate_points, str(copied(source, fast / "reference")), kind, step.name, str(answer)) == 0
     labels = answer.read_text(encoding="utf-8").splitlines()
     reference = WORLDS[kind](fast / "reference")
     assert settled(reference) == []
@@ -182,7 +174,7 @@ def killed_everywhere(forks, fast, kind, step, choose):
     broken = []
     for index in chosen:
         folder = copied(source, fast / str(index))
-        code = ran(forks, act, str(folder), kind, step.name, index)
+        code = ran(act, str(folder), kind, step.name, index)
         if code != -signal.SIGKILL:
             broken.append(f"{index}.{labels[index]}: the process ended with {code}, it was to be killed")
         world = WORLDS[kind](folder)
@@ -217,10 +209,10 @@ def each_table_of_the_registry(labels):
 
 
 @pytest.mark.parametrize("name", DEAR_STEPS)
-def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, forks, record_property, monkeypatch):
+def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, record_property, monkeypatch):
     """SIGKILL of a real process before and after every statement, commit, file write, registry and server call."""
     monkeypatch.chdir(fast)
-    labels, broken = killed_everywhere(forks, fast, "small_world", STEPS[name], every_write)
+    labels, broken = killed_everywhere(fast, "small_world", STEPS[name], every_write)
     record(record_property, name, "SIGKILL", labels, broken)
     assert broken == []
 
@@ -232,10 +224,10 @@ def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, forks, 
     [each_table_of_the_registry, pytest.param(in_the_registry, marks=pytest.mark.soak)],
     ids=["each-table", "every-write"],
 )
-def test_killed_with_a_real_mlflow(name, choose, fast, forks, record_property, monkeypatch):
+def test_killed_with_a_real_mlflow(name, choose, fast, record_property, monkeypatch):
     """SIGKILL inside MLflow's own statements and file writes as well."""
     monkeypatch.chdir(fast)
-    labels, broken = killed_everywhere(forks, fast, "mlflow_world", STEPS[name], choose)
+    labels, broken = killed_everywhere(fast, "mlflow_world", STEPS[name], choose)
     record(record_property, name, "SIGKILL, MLflow", labels, broken)
     assert broken == []
 

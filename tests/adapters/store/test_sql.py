@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, inspect, text
 from tests.adapters.store.conftest import FakeClock
+from tests.faults.forks import forks
 
 from gauntlet.adapters import store_sql
 from gauntlet.adapters.store_mirror import read_mirror
@@ -99,9 +99,7 @@ def open_and_write(url, name):
 
 
 def test_many_processes_may_start_on_an_empty_database(database_url, clock):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.adapters.store.test_sql"])
-    children = [context.Process(target=open_and_write, args=(database_url, f"p{n}")) for n in range(4)]
+    children = [forks().Process(target=open_and_write, args=(database_url, f"p{n}")) for n in range(4)]
     for child in children:
         child.start()
     for child in children:
