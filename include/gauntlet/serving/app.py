@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
@@ -295,6 +296,7 @@ class _Predict:
         policy = model.stream.policy
         self._direct = policy.durability == "interval" and policy.overflow != "block"
         self._limit, self._most = app.config.max_concurrency, app.config.max_body_bytes
+        self._reading = app.bodies.reading
         self._values = model.counters.values
         self._place = app.request_place(model, "native", 200)
 
@@ -307,7 +309,15 @@ class _Predict:
                 app.admit(scope)
             app.under_way += 1
             try:
-                message = await app.bodies.first(receive, start)
+                # As in BodyReader.first, without its coroutine.
+                reading, task = self._reading, current_task()
+                reading[task] = start
+                try:
+                    message = await receive()
+                except asyncio.CancelledError:
+                    raise app.bodies.cancelled(task) from None
+                finally:
+                    del reading[task]
                 body: bytes = message.get("body", b"")
                 if message.get("more_body", True) or len(body) > self._most:
                     body = await app.bodies.complete(receive, message)

@@ -61,7 +61,8 @@ class BodyReader:
 
     def __init__(self, max_bytes: int, budget_s: float) -> None:
         self._max, self._budget = max_bytes, budget_s
-        self._reading: dict[asyncio.Task[Any], int] = {}
+        self.reading: dict[asyncio.Task[Any] | None, int] = {}
+        """Who is reading, since when."""
         self._late: set[asyncio.Task[Any]] = set()
 
     async def read(self, receive: Receive) -> bytes:
@@ -71,14 +72,14 @@ class BodyReader:
     async def first(self, receive: Receive, now_ns: int) -> MutableMapping[str, Any]:
         """The first message, mostly all there is."""
         task = current_task()
-        reading = self._reading
-        reading[task] = now_ns  # type: ignore[index]
+        reading = self.reading
+        reading[task] = now_ns
         try:
             return await receive()
         except asyncio.CancelledError:
-            raise self._cancelled(task) from None
+            raise self.cancelled(task) from None
         finally:
-            del reading[task]  # type: ignore[arg-type]
+            del reading[task]
 
     async def complete(self, receive: Receive, first: MutableMapping[str, Any]) -> bytes:
         """The whole body, from its first message on."""
@@ -94,15 +95,15 @@ class BodyReader:
     async def _more(self, receive: Receive, first: bytes) -> bytes:
         task = current_task()
         assert task is not None
-        self._reading[task] = perf_counter_ns()
+        self.reading[task] = perf_counter_ns()
         try:
             return await self._rest(receive, first)
         except asyncio.CancelledError:
-            raise self._cancelled(task) from None
+            raise self.cancelled(task) from None
         finally:
-            del self._reading[task]
+            del self.reading[task]
 
-    def _cancelled(self, task: asyncio.Task[Any] | None) -> BaseException:
+    def cancelled(self, task: asyncio.Task[Any] | None) -> BaseException:
         """What a cancelled read raises: 408 when its time was up, else the cancellation."""
         if task is None or task not in self._late:
             return asyncio.CancelledError()
@@ -130,8 +131,8 @@ class BodyReader:
     def expire(self) -> None:
         """Cancel reads that are over their budget; to be called every now and then."""
         limit = perf_counter_ns() - int(self._budget * 1e9)
-        for task, began in list(self._reading.items()):
-            if began < limit and task not in self._late:
+        for task, began in list(self.reading.items()):
+            if task is not None and began < limit and task not in self._late:
                 self._late.add(task)
                 task.cancel()
 
