@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def forks() -> Any:
     """The multiprocessing context; its server is started here, where the modules can be found."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.child"])
+    context.set_forkserver_preload(["tests.faults.child", "mlflow.store.tracking.sqlalchemy_store"])
     before = os.environ.get("PYTHONPATH")
     # A preload that is not found is passed over in silence, and every child then imports for itself.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "include"), str(ROOT)])
