@@ -28,9 +28,13 @@ class Peer:
 
 
 PEERS: dict[str, Peer] = {
-    "evidently": Peer("evidently", ("evidently==0.7.23", "pyarrow", "setuptools<81"), "run_evidently.py"),
-    "nannyml": Peer("nannyml", ("nannyml==0.13.1", "pyarrow", "setuptools<81"), "run_nannyml.py"),
-    "alibi-detect": Peer("alibi-detect", ("alibi-detect==0.13.0", "pyarrow", "setuptools<81"), "run_alibi.py"),
+    "evidently": Peer(
+        "evidently", ("evidently==0.7.23", "pandas==2.3.3", "pyarrow", "setuptools<81"), "run_evidently.py"
+    ),
+    "nannyml": Peer(
+        "nannyml", ("nannyml==0.13.1", "statsmodels==0.15.0", "pyarrow", "setuptools<81"), "run_nannyml.py"
+    ),
+    "alibi-detect": Peer("alibi-detect", ("alibi-detect==0.13.0", "pyarrow==17.0.0", "setuptools<81"), "run_alibi.py"),
 }
 
 
@@ -42,13 +46,14 @@ def python_of(peer: Peer) -> Path:
     """The interpreter of a peer's environment, which is made when it is not there."""
     home = CACHE / f"{peer.name}-py{sys.version_info.major}{sys.version_info.minor}"
     ready, python = home / "ready", home / "bin" / "python"
-    if not ready.exists():
+    wanted = "\n".join(peer.requirements)
+    if not ready.exists() or ready.read_text() != wanted:
         _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_S)
         _run(
             [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.requirements],
             INSTALL_S,
         )
-        ready.touch()
+        ready.write_text(wanted)
     return python
 
 
