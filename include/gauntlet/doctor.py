@@ -118,8 +118,8 @@ def _rollback_target(model: str) -> tuple[Outcome, str]:
 
 
 def _audit() -> tuple[Outcome, str]:
-    from gauntlet.core.audit import verify
+    from gauntlet.stages.verify_audit import verify_audit
 
     entries = services().audit.entries()
-    findings = verify(entries)
+    findings = verify_audit(services())
     return (Outcome.FAILED, str(findings[0])) if findings else (Outcome.PASSED, f"{len(entries)} entries, unbroken")

@@ -75,11 +75,11 @@ def trace(
 def verify(as_json: AsJson = False) -> None:
     """Find changed, removed or re-ordered entries, and say which."""
     from gauntlet.bootstrap import services
-    from gauntlet.core.audit import verify as check
+    from gauntlet.stages.verify_audit import verify_audit
 
     with exit_codes():
         entries = services().audit.entries()
-        findings = check(entries)
+        findings = verify_audit(services())
     if as_json:
         show_json({"entries": len(entries), "findings": findings})
     elif findings:

@@ -27,7 +27,25 @@ def rollback(
     if as_json:
         show_json(report)
     else:
-        out.print(report.reason, markup=False)
+        out.print(report.sentence, markup=False)
+
+
+def clear_quarantine(
+    model: Model,
+    digest: Annotated[str, typer.Argument(help="The release's digest, as the quarantine names it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a release that was taken out be a candidate again."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.releases import clear_quarantine as clear
+
+    with exit_codes():
+        fact = clear(services(), model, digest, by=getpass.getuser(), reason=reason)
+    if as_json:
+        show_json(fact)
+    else:
+        out.print(f"{digest[:12]} is no longer in quarantine", markup=False)
 
 
 def reconcile(
