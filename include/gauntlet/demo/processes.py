@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-TERM_SECONDS = 20.0
+TERM_SECONDS = 12.0
 """Time to end by themselves after SIGTERM; then SIGKILL."""
 URGENT_AFTER = 0.3
 """Part of that time after which everything in a session is told once more."""
