@@ -77,6 +77,7 @@ def build(current: Settings) -> Services:
     """The services of an installation. Adapters connect when they are first used."""
     from gauntlet.adapters.blobs import open_blobs
     from gauntlet.adapters.contract_gx import GreatExpectationsContract
+    from gauntlet.adapters.domain_classifier import LightGBMDomainClassifier
     from gauntlet.adapters.journal import JournalFiles
     from gauntlet.adapters.registry_mlflow import MLflowRegistry
     from gauntlet.adapters.scorer_lightgbm import LightGBMScorers
@@ -102,6 +103,7 @@ def build(current: Settings) -> Services:
         contract=GreatExpectationsContract(),
         trainer=LightGBMTrainer(),
         scorers=LightGBMScorers(),
+        domains=LightGBMDomainClassifier(),
         registry=MLflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
         server=HttpServer(current.admin, admin_token(current)),
         journal=JournalFiles(current.journal),
