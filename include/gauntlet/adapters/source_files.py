@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def _told(pull: Pull) -> Generator[None]:
     except duckdb.Error as error:
         text = str(error)
         if TRACEBACK in text:  # raised by a file system written in Python, not by the content
-            raised = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith(" ")]
+            # The last line of a traceback names the error; where blank lines stand differs between Python versions.
+            raised = re.findall(r"^[A-Za-z_][\w.]*: .+$", text, flags=re.MULTILINE)
             raise InfrastructureError(f"{pull.name}: the storage does not answer: {raised[-1]}") from None
         raise DataRejected(f"{pull.name}: cannot be read: {text}") from None
 

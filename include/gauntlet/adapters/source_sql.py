@@ -110,7 +110,7 @@ def _stream(connection: Connection, pull: Pull, folder: Path) -> tuple[dict[str,
     names = _column_names(connection, pull)
     wanted = needed_columns(pull, names)
     result = connection.execution_options(stream_results=True, yield_per=CHUNK).execute(
-        _select(pull, names, wanted), _parameters(pull)
+        _select(pull, names, wanted), _parameters(connection, pull)
     )
     files: list[str] = []
     kinds: dict[str, str | None] = dict.fromkeys(names)
@@ -129,7 +129,7 @@ def _column_names(connection: Connection, pull: Pull) -> list[str]:
     import sqlalchemy as sa
 
     inner = _inner(pull)
-    empty = connection.execute(sa.text(f"SELECT * FROM ({inner}) AS q WHERE 1 = 0"), _parameters(pull))
+    empty = connection.execute(sa.text(f"SELECT * FROM ({inner}) AS q WHERE 1 = 0"), _parameters(connection, pull))
     return list(empty.keys())
 
 
@@ -137,10 +137,12 @@ def _inner(pull: Pull) -> str:
     return (pull.spec.source.query or "").strip().rstrip(";")
 
 
-def _parameters(pull: Pull) -> dict[str, Any]:
-    """``:since`` and ``:until`` are bound when the query uses them."""
+def _parameters(connection: Connection, pull: Pull) -> dict[str, Any]:
+    """``:since`` and ``:until`` are bound when the query uses them; SQLite has no times, only their text."""
     query = _inner(pull)
-    values = {"since": pull.since, "until": pull.until}
+    values: dict[str, Any] = {"since": pull.since, "until": pull.until}
+    if connection.dialect.name == "sqlite":
+        values = {name: value and value.isoformat(" ") for name, value in values.items()}
     return {name: value for name, value in values.items() if f":{name}" in query}
 
 
@@ -197,7 +199,7 @@ def _explain_empty(connection: Connection, pull: Pull, names: Sequence[str]) -> 
     counted: list[Any] = [sa.func.count()]
     if time:
         counted += [sa.func.min(inner.c[time]), sa.func.max(inner.c[time])]
-    rows, *span = connection.execute(sa.select(*counted).select_from(inner), _parameters(pull)).one()
+    rows, *span = connection.execute(sa.select(*counted).select_from(inner), _parameters(connection, pull)).one()
     if not rows:
         raise DataRejected(f"{pull.name}: the query yields no row")
     raise DataRejected(
