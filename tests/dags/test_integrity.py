@@ -86,7 +86,7 @@ def test_the_canary_has_one_task_per_step_and_a_teardown(dags, model: str) -> No
     assert len(steps) == len(SPECS[model].rollout.steps)
     close = dag.get_task("close_rollout")
     assert close.is_teardown
-    assert not close.on_failure_fail_dagrun or close.is_teardown
+    assert not close.on_failure_fail_dagrun
     assert {task.task_id for task in close.upstream_list if task.is_setup} == {"open_rollout"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -73,4 +72,3 @@ def test_the_nightly_is_started_by_its_cron_expression(layout: tuple[Layout, Air
     assert abs(context.as_of - datetime.now(UTC)) < timedelta(minutes=5)
     decision = services.records.get(context.key, TriggerDecision)
     assert (decision.action, decision.kind) == (TriggerAction.RETRAIN, TriggerKind.BOOTSTRAP)
-    assert os.environ[DATA_VARIABLE] == str(where.world)

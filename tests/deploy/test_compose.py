@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from compose import ROOT, Native, free_port, interpolate, load
+from tests.deploy.compose import ROOT, Native, free_port, interpolate, load
 
 LONG_RUNNING = (
     "airflow-apiserver",
@@ -26,13 +24,11 @@ LONG_RUNNING = (
 
 
 def secrets_of(folder: Path) -> dict[str, str]:
-    for name in (".env.example",):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / ".env.example", folder)
     subprocess.run(
         [sys.executable, str(ROOT / "deploy" / "make_secrets.py")], cwd=folder, check=True, capture_output=True
     )
-    lines = (folder / ".env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return secrets_values(folder)
 
 
 def test_secrets_are_strong_private_and_written_once(tmp_path: Path) -> None:

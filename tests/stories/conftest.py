@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.deploy.compose import free_port
 from tests.stories.nightly import retrain
 
 from gauntlet.bootstrap import build
@@ -113,12 +113,6 @@ class Lender:
     def wants_retrain(self, run: RunContext) -> bool:
         """Whether the night's recorded decision asks for a retrain."""
         return self.services.records.get(run.key, TriggerDecision).action is TriggerAction.RETRAIN
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
