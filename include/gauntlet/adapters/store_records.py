@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -20,6 +20,8 @@ from gauntlet.core.records.base import Record
 from gauntlet.core.stored import kind_name, missing, model_of, stored_json
 
 R = TypeVar("R", bound=Record)
+KEYS_PER_QUERY = 500
+"""Bound parameters of one query; SQLite's old limit is 999."""
 
 
 class Transactions(Protocol):
@@ -113,6 +115,14 @@ class SqlAudit:
         with self._database.read() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
+    def newest(self, model: str, limit: int, before: int | None = None) -> list[AuditEntry]:
+        """The newest entries of a model, newest first; ``before``: only those with a smaller number."""
+        query = select(t.audit).where(t.audit.c.model == model).order_by(t.audit.c.sequence.desc()).limit(limit)
+        if before is not None:
+            query = query.where(t.audit.c.sequence < before)
+        with self._database.read() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
     def mirrored(self) -> list[AuditEntry] | None:
         """The entries as the mirror file has them; ``None`` when there is no such file."""
         mirror = self._database.mirror
@@ -189,6 +199,31 @@ class SqlRecords:
         query = _current(kind).where(t.record.c.model == model).order_by(t.record.c.id.desc()).limit(limit)
         if name is not None:
             query = query.where(t.record.c.name == name)
+        return [kind.model_validate_json(body) for _, body in self._bodies(query)]
+
+    def of_runs(self, run_keys: Sequence[str], kind: type[R]) -> dict[str, dict[str, R]]:
+        """The records of a kind in several runs: run key to name to record; runs that have none are absent."""
+        found: dict[str, dict[str, R]] = {}
+        columns = (t.record.c.run_key, t.record.c.name, t.record.c.body)
+        for first in range(0, len(run_keys), KEYS_PER_QUERY):
+            keys = run_keys[first : first + KEYS_PER_QUERY]
+            query = (
+                select(*columns)
+                .where(t.record.c.run_key.in_(keys), t.record.c.kind == kind_name(kind), t.record.c.current == 1)
+                .order_by(t.record.c.id)
+            )
+            with self._database.read() as connection:
+                for row in connection.execute(query):
+                    found.setdefault(row.run_key, {})[row.name] = kind.model_validate_json(row.body)
+        return found
+
+    def past(self, run_key: str, kind: type[R], name: str = "") -> list[R]:
+        """Every record there has been under this key, kind and name, superseded ones included, oldest first."""
+        query = (
+            select(t.record.c.name, t.record.c.body)
+            .where(t.record.c.run_key == run_key, t.record.c.kind == kind_name(kind), t.record.c.name == name)
+            .order_by(t.record.c.id)
+        )
         return [kind.model_validate_json(body) for _, body in self._bodies(query)]
 
     def _bodies(self, query: Select[str, str]) -> list[tuple[str, str]]:

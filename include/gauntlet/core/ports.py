@@ -72,6 +72,14 @@ class RecordStore(Protocol):
         """The newest records of a kind over all runs of a model, newest first."""
         ...
 
+    def of_runs(self, run_keys: Sequence[str], kind: type[R]) -> dict[str, dict[str, R]]:
+        """The records of a kind in several runs: run key to name to record; runs that have none are absent."""
+        ...
+
+    def past(self, run_key: str, kind: type[R], name: str = "") -> list[R]:
+        """Every record there has been under this key, kind and name, superseded ones included, oldest first."""
+        ...
+
 
 @dataclass(frozen=True)
 class AuditEntry:
@@ -97,6 +105,10 @@ class AuditLog(Protocol):
 
     def entries(self, model: str | None = None, subject: str | None = None) -> list[AuditEntry]:
         """Entries in order, oldest first."""
+        ...
+
+    def newest(self, model: str, limit: int, before: int | None = None) -> list[AuditEntry]:
+        """The newest entries of a model, newest first; ``before``: only those with a smaller number."""
         ...
 
     def mirrored(self) -> list[AuditEntry] | None:

@@ -313,3 +313,33 @@ def test_models_do_not_see_each_other(store, served):
     assert store.routing.read("n").stable is None
     assert store.ledger.events("n") == []
     assert store.ledger.routings("n") == []
+
+
+def test_records_of_several_runs_come_in_one_answer(store):
+    store.records.put("m/run-1", report("old"), "a")
+    store.records.put("m/run-1", report("one"), "a")
+    store.records.put("m/run-1", report("two"), "b")
+    store.records.put("m/run-3", report("three"))
+    found = store.records.of_runs(["m/run-1", "m/run-2", "m/run-3"], LeakageReport)
+    reasons = {key: {name: item.reason for name, item in named.items()} for key, named in found.items()}
+    assert reasons == {"m/run-1": {"a": "one", "b": "two"}, "m/run-3": {"": "three"}}
+    assert store.records.of_runs([f"m/none-{number}" for number in range(1200)], LeakageReport) == {}
+
+
+def test_the_past_has_what_was_superseded(store):
+    for reason in ("one", "two", "three"):
+        store.records.put("m/run-1", report(reason), "a")
+    store.records.put("m/run-1", report("other"), "b")
+    assert [item.reason for item in store.records.past("m/run-1", LeakageReport, "a")] == ["one", "two", "three"]
+    assert store.records.past("m/run-2", LeakageReport) == []
+
+
+def test_the_newest_audit_entries_can_be_paged_through(store):
+    for number in range(5):
+        store.records.put("m/run-1", report(str(number)))
+    store.records.put("other/run-1", report("x"))
+    first = store.audit.newest("m", 2)
+    second = store.audit.newest("m", 2, before=first[-1].sequence)
+    rest = store.audit.newest("m", 9, before=second[-1].sequence)
+    assert [*first, *second, *rest] == store.audit.entries("m")[::-1]
+    assert (len(first), len(second), len(rest)) == (2, 2, 1)

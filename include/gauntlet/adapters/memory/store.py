@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -51,6 +51,11 @@ class MemoryAudit:
     def entries(self, model: str | None = None, subject: str | None = None) -> list[AuditEntry]:
         """Entries in order, oldest first."""
         return [e for e in self._entries if model in (None, e.model) and subject in (None, e.subject)]
+
+    def newest(self, model: str, limit: int, before: int | None = None) -> list[AuditEntry]:
+        """The newest entries of a model, newest first; ``before``: only those with a smaller number."""
+        found = [e for e in self.entries(model) if before is None or e.sequence < before]
+        return found[::-1][:limit]
 
     def mirrored(self) -> list[AuditEntry] | None:
         """There is no file."""
@@ -105,6 +110,19 @@ class MemoryRecords:
                 assert isinstance(item.record, kind)
                 current[item.run_key, item.name] = item.record
         return list(reversed(current.values()))[:limit]
+
+    def of_runs(self, run_keys: Sequence[str], kind: type[R]) -> dict[str, dict[str, R]]:
+        """The records of a kind in several runs: run key to name to record; runs that have none are absent."""
+        return {key: named for key in run_keys if (named := self.named(key, kind))}
+
+    def past(self, run_key: str, kind: type[R], name: str = "") -> list[R]:
+        """Every record there has been under this key, kind and name, superseded ones included, oldest first."""
+        return [
+            item.record
+            for item in self._stored
+            if (item.run_key, item.kind, item.name) == (run_key, kind_name(kind), name)
+            and isinstance(item.record, kind)
+        ]
 
 
 @dataclass
