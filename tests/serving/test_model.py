@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gauntlet.core.records.rollout import PPM, ServedVersion
 from gauntlet.core.specs.serving import JournalPolicy, ServingSection
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.journal import Stream
+from gauntlet.serving.lightgbm_c import ScoringError
 from gauntlet.serving.loader import load, read_release
 from gauntlet.serving.model import NotReady, ServedModel
 from gauntlet.serving.shared import ControlWords, Counters
@@ -130,6 +132,48 @@ def test_a_row_whose_other_version_has_left_is_journaled_without_its_score(
     bench.model.score_others(all_of_them=True)
     (row,) = bench.journaled()
     assert row["other_score"] != row["other_score"]
+
+
+def test_a_canary_with_a_lease_and_no_weight_scores_every_row_and_answers_none(
+    bench: Bench, stable: Any, canary: Any, trained: Trained, challenger: Trained
+) -> None:
+    bench.route(routing(1, stable, canary, 0))
+    for number in range(20):
+        assert bench.answer(trained.rows[number], f"e{number}").arm == "stable"
+    bench.model.score_others(all_of_them=True)
+    ours, theirs = trained.scores(trained.matrix[:20]), challenger.scores(trained.matrix[:20])
+    told = [(row["score"], row["other_score"], row["error"]) for row in bench.journaled()]
+    assert told == [(ours[number], theirs[number], None) for number in range(20)]
+
+
+def test_a_shadow_ends_with_its_lease(
+    bench: Bench, stable: Any, canary: Any, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.route(routing(1, stable, canary, 0))
+    later = bench.model.current().lease_ends + 1
+    monkeypatch.setattr("gauntlet.serving.model.time.monotonic", lambda: later)
+    bench.answer(trained.rows[0])
+    bench.model.score_others(all_of_them=True)
+    assert [kind for kind, _ in bench.events] == ["lease_expired"]
+    (row,) = bench.journaled()
+    assert row["other_version_id"] is None
+
+
+def test_a_shadow_that_cannot_score_is_journaled_as_such_and_harms_nobody(
+    bench: Bench, stable: Any, canary: Any, trained: Trained
+) -> None:
+    def broken(_: Any) -> Any:
+        raise ScoringError("invalid output nan")
+
+    bench.route(routing(1, stable, canary, 0))
+    route = bench.model.current()
+    assert route.canary is not None
+    route.canary = replace(route.canary, predict=broken)
+    for number in range(20):
+        assert bench.answer(trained.rows[number], f"e{number}").arm == "stable"
+    bench.model.score_others(all_of_them=True)
+    assert {(row["status"], row["error"]) for row in bench.journaled()} == {("ok", "other: invalid output nan")}
+    assert bench.events == []
 
 
 def test_what_the_time_does_not_allow_is_dropped_and_counted(

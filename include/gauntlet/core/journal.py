@@ -101,6 +101,7 @@ class Prediction(NamedTuple):
     """Time in the arm's own model, NaN where it was not measured."""
     status: str
     error: str | None
+    """Why a row is not ``ok``; of a good row: ``slow``, or what kept the challenger from scoring it as well."""
     features: bytes | None
 
 
@@ -112,6 +113,10 @@ class Status:
     """The challenger failed and the champion answered; the client saw no error."""
     ERROR = "error"
     """The champion failed; the client saw it."""
+
+
+SHADOW_FAILED = "other: "
+"""The ``error`` of a good row whose other version, the challenger, failed to score it begins with this."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from gauntlet.core.encoding import category_text
-from gauntlet.core.journal import Status
+from gauntlet.core.journal import SHADOW_FAILED, Status
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
 from gauntlet.serving.breaker import Breaker
@@ -271,7 +271,7 @@ class ServedModel:
         except ScoringError as failure:
             raise self._stable_failed(stable, failure) from failure
         model_us = (perf_counter_ns() - began) / 1000
-        other = route.canary if route.weight else None
+        other = route.canary if route.weight or route.shadows else None
         return Answered(
             prediction,
             stable,
@@ -353,14 +353,14 @@ class ServedModel:
         return Answered(prediction, answered, assignment, CANARY, own, route, other, typed, raw, reusable, head, tail)
 
     def _assign(self, route: Route, entity: str | None, request_id: str) -> Assignment:
-        if route.weight:
+        if route.weight or route.shadows:
             self._check_lease(route)
         if entity is None:
             return route.split.assign_request(request_id, route.weight)
         return route.split.assign(entity, route.weight)
 
     def _check_lease(self, route: Route) -> None:
-        if route.weight and time.monotonic() >= route.lease_ends:
+        if (route.weight or route.shadows) and time.monotonic() >= route.lease_ends:
             route.stop_canary("lease expired")
             self.counters.add(key("gauntlet_lease_expired_total", model=self.name))
             self._show()
@@ -455,14 +455,17 @@ class ServedModel:
         self._refill()
         while self._shadow:
             row, latency_us = self._shadow.popleft()
-            score = NAN
+            score, tail = NAN, row.tail
             if all_of_them or self._allowance_ns > 0:
                 began = perf_counter_ns()
-                score = self._other_score(row)
+                score, failure = self._other_score(row)
                 self._allowance_ns -= perf_counter_ns() - began
+                if failure is not None:
+                    model_us, status, _, features = tail
+                    tail = (model_us, status, SHADOW_FAILED + failure, features)
             else:
                 self._shadow_count("dropped")
-            self.journal((*row.head, score, row.prediction.decision, latency_us, *row.tail))
+            self.journal((*row.head, score, row.prediction.decision, latency_us, *tail))
 
     def _refill(self) -> None:
         now = perf_counter_ns()
@@ -470,12 +473,13 @@ class ServedModel:
         self._allowance_ns = min(self._allowance_ns + (now - self._allowed_at) * share, share * 1e9)
         self._allowed_at = now
 
-    def _other_score(self, row: Answered) -> float:
+    def _other_score(self, row: Answered) -> tuple[float, str | None]:
+        """The other version's score, and why the challenger gave none to a row that it only shadows."""
         route, other = row.route, row.other
         assert other is not None
         if self.route is not route:
             self._shadow_count("dropped")
-            return NAN  # The routing changed while the row waited; the version may have been freed.
+            return NAN, None  # The routing changed while the row waited; the version may have been freed.
         try:
             vector = row.vector if row.vector is not None else self._encode_quietly(route, other, row)
             began = perf_counter_ns()
@@ -483,13 +487,15 @@ class ServedModel:
             slow = (perf_counter_ns() - began) / 1000 > self._budget_us
         except (ScoringError, InputRejected) as failure:
             self._shadow_count("failed")
-            if row.arm is STABLE:
-                self._canary_error(route, _cause(failure))
-            return NAN
+            if row.arm is not STABLE:
+                return NAN, None
+            cause = _cause(failure)
+            self._canary_error(route, cause)
+            return NAN, cause
         if slow and row.arm is STABLE:
             self._canary_error(route, "slow")
         self._shadow_count("scored")
-        return score
+        return score, None
 
     def _encode_quietly(self, route: Route, other: Side, row: Answered) -> Vector:
         raw = row.raw

@@ -46,7 +46,10 @@ class Side:
 
 
 class Route:
-    """Immutable but for the weight, which only ever falls to 0. A new routing row makes a new route."""
+    """Immutable but for the weight, which only ever falls to 0, and the shadow, which only ever ends.
+
+    A new routing row makes a new route.
+    """
 
     __slots__ = (
         "canary",
@@ -59,6 +62,7 @@ class Route:
         "rollout",
         "routing",
         "same_vector",
+        "shadows",
         "split",
         "stable",
         "weight",
@@ -78,6 +82,8 @@ class Route:
         out = self.mark != 0 and self.mark == tripped
         weight = weight_in_force(routing, now, loaded=canary is not None, tripped=out)
         self.weight, self.reason = weight.ppm, weight.reason
+        self.shadows = weight.reason == "" and weight.ppm == 0
+        """The canary has a lease and no weight: it scores what stable has answered, and answers nothing itself."""
         # Monotonic from here on: a jump of the clock neither ends a lease early nor keeps it alive.
         left = (routing.lease_until - now).total_seconds() if routing.lease_until else 0.0
         self.lease_ends = time.monotonic() + left
@@ -94,7 +100,7 @@ class Route:
 
     def stop_canary(self, reason: str) -> None:
         """All traffic to stable from the next request on."""
-        self.weight, self.reason = 0, reason
+        self.weight, self.reason, self.shadows = 0, reason, False
 
 
 def _layout(side: Side) -> list[tuple[object, ...]]:
