@@ -43,6 +43,7 @@ def open_run(
     run_after: datetime,
     params: Mapping[str, Any],
     requested_by: str,
+    dag: str = "",
 ) -> RunContext:
     """Settle once what this run is about: the as-of time, who asked and why."""
     from gauntlet.stages.open_run import open_run as stage
@@ -56,6 +57,7 @@ def open_run(
         run_after=run_after,
         params=params,
         requested_by=requested_by,
+        dag=dag,
     )
 
 

@@ -53,6 +53,7 @@ def open_run(model: str) -> RunContext:
         run_after=dag_run.run_after,
         params=dict(context["params"]),
         requested_by=getattr(dag_run, "triggering_user_name", None) or "airflow",
+        dag=dag_run.dag_id,
     )
     print(f"{run.kind}: {run.reason}; data as known at {run.as_of.isoformat()}")  # noqa: T201 - the task log
     return run

@@ -25,6 +25,7 @@ def open_run(
     run_after: datetime,
     params: Mapping[str, Any],
     requested_by: str,
+    dag: str = "",
 ) -> RunContext:
     """Record the run's context, once: a cleared task gets the same context back.
 
@@ -47,6 +48,7 @@ def open_run(
         force_retrain=bool(params.get("force_retrain")),
         spec_digest=spec.digest,
         opened_at=services.clock.now(),
+        dag=dag,
     )
     services.records.put(context.key, context, actor=requested_by)
     return context

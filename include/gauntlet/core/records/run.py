@@ -32,6 +32,8 @@ class RunContext(Record):
     force_retrain: bool
     spec_digest: str
     opened_at: Instant
+    dag: str = ""
+    """The DAG the run is of, as Airflow calls it; empty for a run from the command line."""
 
     @property
     def key(self) -> str:
