@@ -21,6 +21,7 @@ from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.domain_drift import check_domain
 from gauntlet.stages.drift_page import render
+from gauntlet.stages.drift_summary import shares, store_shares, summary
 from gauntlet.stages.score_drift import check_scores
 from gauntlet.stages.write_profile import PROFILE, kinds_in, train_rows
 
@@ -38,8 +39,12 @@ def check_drift(services: Services, run: RunContext) -> DriftReport:
     """One check: pull the window, count it on the profile's axes, judge, store the report and its pages."""
     spec = services.specs.get(run.model)
     champion = services.routing.read(run.model).stable
-    report = _blank_report(run, spec) if champion is None else _checked(services, run, spec, champion)
+    if champion is None:
+        report, kept = _blank_report(run, spec), {}
+    else:
+        report, kept = _checked(services, run, spec, champion)
     services.records.put(run.key, report)
+    services.records.put(run.key, summary(report).model_copy(update=kept))
     return report
 
 
@@ -87,8 +92,12 @@ def read_profile(services: Services, champion: ServedVersion) -> tuple[Profile, 
     return Profile.from_bytes(content), sha256_bytes(content)
 
 
-def _checked(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> DriftReport:
+def _checked(
+    services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion
+) -> tuple[DriftReport, dict[str, str]]:
+    """The report, and where the bars of its features are kept."""
     from gauntlet.core.drift_action import Evidence, suggest
+    from gauntlet.core.joint import Past
 
     profile, digest = read_profile(services, champion)
     start = _blank_report(run, spec).model_copy(
@@ -103,17 +112,19 @@ def _checked(services: Services, run: RunContext, spec: ModelSpec, champion: Ser
     try:
         pulled = pull_window(services, run, spec, run.as_of)
     except DataRejected as error:
-        return start.model_copy(update=_unreadable(error))
+        return start.model_copy(update=_unreadable(error)), {}
     history = earlier_reports(services, run, champion.release_digest)
     with _removed(pulled.path):
         current = count_window(pulled.path, profile, spec)
-        features = _compared(services, run, spec, profile, current, pulled.path)
-        scores = check_scores(services, run, spec, champion, pulled.path, history)
+        past = Past(history, run.as_of - spec.drift.window, spec.drift.window)
+        features, joint = _compared(services, run, spec, profile, current, pulled.path, past)
+        scores = check_scores(services, run, spec, champion, pulled.path, past)
         domain = _domain(services, run, spec, profile, pulled.path)
     evidence = Evidence(
         features,
         prediction=scores.prediction,
         performance=scores.performance,
+        joint=joint,
         domain=domain,
         recurs=_recurring(services, run, spec, profile, current, features),
         history=history,
@@ -121,30 +132,53 @@ def _checked(services: Services, run: RunContext, spec: ModelSpec, champion: Ser
     )
     found = suggest(evidence, spec.drift)
     report = start.model_copy(
-        update={"rows": current.rows, "features": features, "domain": domain} | vars(scores) | vars(found)
+        update={"rows": current.rows, "features": features, "joint": joint, "domain": domain}
+        | vars(scores)
+        | vars(found)
     )
     page = render(report, profile, current, history, alpha=spec.drift.alpha)
-    return publish(services, run, report, page)
+    kept = store_shares(services, shares(report, profile, current))
+    return publish(services, run, report, page), kept
 
 
 def _compared(
-    services: Services, run: RunContext, spec: ModelSpec, profile: Profile, current: Profile, window: Path
-) -> tuple[FeatureDrift, ...]:
-    """The verdicts; where a certified interval leaves one open, or the spec wants it, from the columns themselves."""
-    from gauntlet.core.drift import compare, straddles
+    services: Services, run: RunContext, spec: ModelSpec, profile: Profile, current: Profile, window: Path, past: Past
+) -> tuple[tuple[FeatureDrift, ...], FeatureDrift | None]:
+    """The verdicts on single features and on all together.
 
-    if spec.drift.mode == "exact":
-        return compare(profile, current, spec.drift, exact_columns(training_window(services, run, profile), window))
-    features = compare(profile, current, spec.drift)
-    open_ones = {one.feature for one in features if one.segment is None and straddles(one, spec.drift.alpha)}
+    Where a certified interval leaves one open, or the spec wants it, from the columns themselves.
+    """
+    from gauntlet.core.drift import conclude, measure, straddles
+
+    section = spec.drift
+    if section.mode == "exact":
+        exact = exact_columns(training_window(services, run, profile), window, spec=spec)
+        judged = measure(profile, current, section, exact)
+        return conclude(judged, section, current.rows), _joint(spec, judged, window, past)
+    judged = measure(profile, current, section)
+    features = conclude(judged, section, current.rows)
+    joint = _joint(spec, judged, window, past)
+    open_ones = {one.feature for one in features if straddles(one, section.alpha)}
     if not open_ones:
-        return features
+        return features, joint
     try:
-        exact = exact_columns(training_window(services, run, profile), window, open_ones)
+        exact = exact_columns(training_window(services, run, profile), window, open_ones, spec=spec)
     except (MissingRecord, InfrastructureError) as error:
         log.warning("training rows of the champion are out of reach, intervals stay as they are: %s", error)
-        return features
-    return compare(profile, current, spec.drift, exact)
+        return features, joint
+    return conclude(measure(profile, current, section, exact), section, current.rows), joint
+
+
+def _joint(spec: ModelSpec, judged: Sequence[Judged], window: Path, past: Past) -> FeatureDrift | None:
+    from gauntlet.core.drift import parts_of
+    from gauntlet.core.joint import joint_drift
+    from gauntlet.stages.windows import Window, dependence
+
+    if spec.drift.joint is None:
+        return None
+    parts = heaviest(parts_of(judged))
+    found = dependence(Window(window, verified=True), [part.name for part in parts])
+    return joint_drift(parts, spec.drift, past, found)
 
 
 def _domain(

@@ -121,6 +121,8 @@ class DriftReport(Record):
     prediction: FeatureDrift | None
     performance: PerformanceDrift | None
     estimate: PerformanceDrift | None = None
+    joint: FeatureDrift | None = None
+    """Whether everything that the model uses has changed together, weighted by importance."""
     domain: FeatureDrift | None = None
     """Whether a classifier can tell the windows apart."""
     label: FeatureDrift | None = None
@@ -129,3 +131,46 @@ class DriftReport(Record):
     page_sha256: str | None
     data_uri: str | None
     data_sha256: str | None
+
+
+class DriftSummary(Record):
+    """A drift report in a line per feature: what many nights side by side are shown from.
+
+    ``features``, ``importances``, ``effects`` and ``outcomes`` run in parallel, over all rows (no segments). An
+    effect is in units of its limit, 1 being the limit. ``shares_uri`` is a JSON file of both windows' shares.
+    """
+
+    model: str
+    run: str
+    as_of: Instant
+    champion: str | None
+    outcome: Outcome
+    action: DriftAction
+    reason: str
+    score: float | None
+    features: tuple[str, ...]
+    importances: tuple[float, ...]
+    effects: tuple[float | None, ...]
+    outcomes: tuple[Outcome, ...]
+    performance: float | None = None
+    """The champion's own metric on matured labels."""
+    performance_metric: str | None = None
+    shares_uri: str | None = None
+    shares_sha256: str | None = None
+
+
+class FeatureShares(Record):
+    """One feature in both windows as shares of the same few cells: bars of a chart."""
+
+    feature: str
+    cells: tuple[str, ...]
+    reference: tuple[float, ...]
+    current: tuple[float, ...]
+
+
+class DriftShares(Record):
+    """All features of one drift check as shares; a file of its own, addressed by its SHA-256."""
+
+    model: str
+    run: str
+    features: tuple[FeatureShares, ...]
