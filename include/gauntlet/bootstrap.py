@@ -86,6 +86,7 @@ def build(current: Settings) -> Services:
     from gauntlet.adapters.store_sql import open_store
     from gauntlet.adapters.trainer_lightgbm import LightGBMTrainer
 
+    from gauntlet.adapters.server_trial import ServerTrials
     home = current.home.absolute()
     scratch = home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -108,6 +109,7 @@ def build(current: Settings) -> Services:
         server=HttpServer(current.admin, admin_token(current)),
         journal=JournalFiles(current.journal),
         notifiers=(),
+        trials=ServerTrials(),
         scratch=scratch,
     )
 

@@ -58,6 +58,7 @@ BINARY_GATES: dict[str, Any] = {
     "latency": {},
     "size_memory": {},
     "golden": {},
+    "infra_validation": {},
     "deployment_checklist": {},
     "freeze_window": {},
     "approval": {"approvers": ["ann", "bob"]},
@@ -160,6 +161,15 @@ def observations(task: str = "binary") -> dict[str, tuple[Observation, ...]]:
             seen("against_monotone", 0.0, "income"),
         ),
         "golden": (seen("golden", 0.0, rows=40),),
+        "infra_validation": (
+            seen("served", 1.0, rows=40),
+            seen("load_seconds", 1.5, rows=1),
+            seen("unanswered", 0.0, rows=300),
+            seen("score_change", 0.0, rows=40),
+            seen("http_p50_ms", 1.0, rows=300),
+            seen("http_p99_ms", 4.0, rows=300),
+            seen("server_rss_mb", 250.0, rows=1),
+        ),
         "deployment_checklist": (seen("rollback_target", 1.0, rows=1),),
     }
 

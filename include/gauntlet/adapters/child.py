@@ -77,7 +77,7 @@ def _start(command: Sequence[str], output: IO[bytes], stdin: bytes | None) -> su
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env=_environment(),
+        env=environment(),
     )
     if child.stdin is not None and stdin is not None:
         with child.stdin:
@@ -85,7 +85,7 @@ def _start(command: Sequence[str], output: IO[bytes], stdin: bytes | None) -> su
     return child
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment, with this very package importable."""
     root = str(Path(gauntlet.__file__).parent.parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -282,6 +282,40 @@ class ProbeMeasurements:
 class DomainResult:
     """Rows of two windows, scored for being in the current one, and what each feature does to tell them apart."""
 
+Row = Mapping[str, float | str | bool | None]
+"""A raw row in plain JSON values."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a real server process of its own did with a release."""
+
+    problem: str | None = None
+    """What went wrong first: why it was not loaded, or not answered."""
+    scores: tuple[float | None, ...] = ()
+    """Row by row over HTTP; ``None`` where there was no answer, or no stable one."""
+    load_seconds: float | None = None
+    """From handing the release over to serving it."""
+    latencies_ms: tuple[float, ...] = ()
+    """Of the requests that were answered, as the client saw them."""
+    requests: int = 0
+    """Requests that were to be made."""
+    rss_mb: float | None = None
+    """Of the whole server, once it had answered."""
+
+
+class Trials(Protocol):
+    """Starts a model server for one release, asks it, and stops it."""
+
+    def run(self, spec: ModelSpec, release: ReleaseRef, folder: Path, rows: Sequence[Row], requests: int) -> Trial:
+        """Load the verified release ``folder`` and post ``rows`` one by one, at least ``requests`` times in all.
+
+        Never raises for what the release does; :class:`~gauntlet.core.errors.InfrastructureError` when the server
+        did not even start.
+        """
+        ...
+
+
     origin: NDArray[np.float64]
     """0: reference, 1: current."""
     scores: NDArray[np.float64]
@@ -436,6 +470,7 @@ class Services:
     scratch: Path
     """A folder for files in the making; nothing in it is ever referred to."""
     ledger: Ledger
-    trainer: Trainer = field(default_factory=lambda: _left_out("trainer"))
-    scorers: Scorers = field(default_factory=lambda: _left_out("scorers"))
-    domains: DomainClassifier = field(default_factory=lambda: _left_out("domain classifier"))
+    trainer: Trainer = field(default_factory=lambda: left_out("trainer"))
+    scorers: Scorers = field(default_factory=lambda: left_out("scorers"))
+    domains: DomainClassifier = field(default_factory=lambda: left_out("domain classifier"))
+    trials: Trials = field(default_factory=lambda: left_out("trial server"))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import IntegrityError, TrainingFailed
 from gauntlet.core.feature_gain import gain_shares
-from gauntlet.core.gates import batch_invariance, deployment_checklist, determinism, feature_health, golden, robustness
+from gauntlet.core.gates import (
+    batch_invariance,
+    deployment_checklist,
+    determinism,
+    feature_health,
+    golden,
+    infra_validation,
+    robustness,
+)
 from gauntlet.core.gates.evidence import MissingEvidence
 from gauntlet.core.label_facts import label_facts
 from gauntlet.core.metrics import METRICS, PRIMARY, MetricError, Sample, measure
@@ -276,6 +284,13 @@ def _golden(services: Services, about: Subject, config: Any) -> Iterator[Observa
     yield Observation(kind=golden.ROW, subject=None, rows=len(kept.rows), value=_change(expected, scores))
 
 
+def _infra_validation(services: Services, about: Subject, config: Any) -> Iterator[Observation]:
+    folder = _folder(services, about)
+    kept = GoldenSet.model_validate_json((folder / "golden.json").read_bytes())
+    trial = services.trials.run(about.spec, about.trained.release, folder, kept.rows, config.requests)
+    yield from infra_validation.observed(trial, kept.scores, len(kept.rows))
+
+
 def _deployment_checklist(services: Services, about: Subject, config: Any) -> Iterator[Observation]:  # noqa: ARG001
     champion = about.champion
     if champion is None:
@@ -297,6 +312,7 @@ MEASURE: Mapping[str, Callable[[Services, Subject, Any], Iterator[Observation]]]
     "determinism": _determinism,
     "feature_health": _feature_health,
     "golden": _golden,
+    "infra_validation": _infra_validation,
     "deployment_checklist": _deployment_checklist,
 }
 """One measurement for each gate of the catalogue that is marked ``measured``."""

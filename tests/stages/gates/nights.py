@@ -16,6 +16,7 @@ from gauntlet.adapters.contract_gx import GreatExpectationsContract
 from gauntlet.adapters.memory.registry import MemoryRegistry
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.adapters.scorer_lightgbm import LightGBMScorers
+from gauntlet.adapters.server_trial import ServerTrials
 from gauntlet.adapters.sources import Reading, all_sources
 from gauntlet.adapters.trainer_lightgbm import LightGBMTrainer
 from gauntlet.core.ports import Services
@@ -136,6 +137,7 @@ def lending(
         scratch=folder / "scratch",
         trainer=LightGBMTrainer(),
         scorers=LightGBMScorers(),
+        trials=ServerTrials(),
     )
     return Lending(services, specs, clock, routing, registry, data)
 
