@@ -10,13 +10,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import SpecError
-from gauntlet.core.ports import Services
+from gauntlet.core.ports import Blobs, Server, Services, left_out
 from gauntlet.core.registry import lookup
 from gauntlet.core.spec import ModelSpec, load_spec
 from gauntlet.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from gauntlet.adapters.store_sql import SqlStore
+    from gauntlet.serving.admin import RollBack
 
 MIRROR = "model_deployments.jsonl"
 
@@ -157,4 +161,35 @@ def serve(host: str, port: int, workers: int | None) -> None:
     def report_event(kind: str, model: str, detail: Mapping[str, Any]) -> None:
         store.audit.append("server", kind, model, str(detail.get("version_id", model)), detail)
 
-    run(config, blobs.fetch_folder, store.routing.read, report_event)
+    run(config, blobs.fetch_folder, store.routing.read, report_event, _rollbacks(current, store, blobs, folder))
+
+
+def _rollbacks(current: Settings, store: SqlStore, blobs: Blobs, specs: SpecFolder) -> RollBack:
+    """Rolling back inside the model server, where everything is loaded: a command's own start costs a second."""
+    # Imported now, not by the first rollback.
+    from gauntlet.core.roles import Action
+    from gauntlet.stages.authorize import authorize
+    from gauntlet.stages.rollback import begin_rollback
+
+    def roll_back(inside: Server, model: str, reason: str, actor: str, request: str) -> Mapping[str, Any]:
+        around = Services(
+            clock=SystemClock(),
+            specs=specs,
+            records=store.records,
+            audit=store.audit,
+            routing=store.routing,
+            ledger=store.ledger,
+            blobs=blobs,
+            server=inside,
+            sources={},
+            notifiers=(),
+            scratch=current.home,
+            contract=left_out("contract"),
+            registry=left_out("registry"),
+            journal=left_out("journal"),
+        )
+        roles = current.roles_of(actor)
+        authorize(around, Action.ROLL_BACK, model, actor=actor, roles=roles, policy=current.policy)
+        return begin_rollback(around, model, reason=reason, actor=actor, request=request).model_dump(mode="json")
+
+    return roll_back

@@ -179,11 +179,11 @@ def close_rollout(run: RunContext) -> RolloutState | None:
 # ---- at any time -----------------------------------------------------------------------------------
 
 
-def rollback(model: str, *, reason: str, actor: str) -> RollbackReport:
-    """Return to the recorded previous champion and quarantine the offender."""
+def rollback(model: str, *, reason: str, actor: str, request: str = "") -> RollbackReport:
+    """Return to the recorded previous champion and quarantine the offender; one ``request`` is one rollback."""
     from gauntlet.stages.rollback import rollback as stage
 
-    return stage(_services(), model, reason=reason, actor=actor)
+    return stage(_services(), model, reason=reason, actor=actor, request=request)
 
 
 def reconcile(model: str, *, repair: bool) -> ReconcileReport:

@@ -6,8 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gauntlet.core.roles import ADMIN, USER, with_overrides
 
 
 class Settings(BaseSettings):
@@ -34,6 +36,25 @@ class Settings(BaseSettings):
     """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``."""
     server_token: SecretStr | None = None
     server_workers: int = 1
+    people: dict[str, tuple[str, ...]] = {}
+    """Who has which roles at the command line, as in ``{"ann": ["admin"], "bob": ["op"]}``."""
+    role: str | None = None
+    """The role of everybody ``people`` does not name; unset: ``admin`` in dev, ``user`` elsewhere."""
+    policy: dict[str, tuple[str, ...]] = {}
+    """Actions and the roles that may, where they are not :data:`gauntlet.core.roles.POLICY`'s."""
+    revert_aliases: bool = False
+    """Whether the scheduled reconciliation moves aliases back that somebody moved by hand; else it only alerts."""
+
+    @field_validator("policy")
+    @classmethod
+    def _known_actions(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        with_overrides(value)
+        return value
+
+    def roles_of(self, person: str) -> tuple[str, ...]:
+        """The roles of somebody at the command line."""
+        everybody = self.role or (ADMIN if self.environment == "dev" else USER)
+        return self.people.get(person, (everybody,))
 
     @property
     def database(self) -> str:

@@ -6,6 +6,6 @@ cannot be used; 3 a service did not answer; 130 interrupted.
 
 from __future__ import annotations
 
-from gauntlet.cli.app import main
+from gauntlet.cli.start import main
 
 __all__ = ["main"]

@@ -36,8 +36,3 @@ app.add_typer(config.app, name="config")
 app.add_typer(measure.gates, name="gates")
 app.add_typer(measure.ab, name="ab")
 app.add_typer(evidence.audit, name="audit")
-
-
-def main() -> None:
-    """Run the command line."""
-    app()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.head_start import REQUEST
+from gauntlet.cli.who import authorized
+from gauntlet.core.roles import Action
 
 Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 
@@ -23,7 +25,8 @@ def rollback(
     Works with MLflow and Airflow down.
     """
     with exit_codes():
-        report = pipeline.rollback(model, reason=reason, actor=getpass.getuser())
+        actor = authorized(Action.ROLL_BACK, model)
+        report = pipeline.rollback(model, reason=reason, actor=actor, request=REQUEST)
     if as_json:
         show_json(report)
     else:
@@ -41,7 +44,7 @@ def clear_quarantine(
     from gauntlet.stages.releases import clear_quarantine as clear
 
     with exit_codes():
-        fact = clear(services(), model, digest, by=getpass.getuser(), reason=reason)
+        fact = clear(services(), model, digest, by=authorized(Action.CLEAR_QUARANTINE, model), reason=reason)
     if as_json:
         show_json(fact)
     else:
@@ -55,6 +58,8 @@ def reconcile(
 ) -> None:
     """Compare registry aliases, the routing table and what each server process reports."""
     with exit_codes():
+        if repair:
+            authorized(Action.REPAIR, model)
         report = pipeline.reconcile(model, repair=repair)
     if as_json:
         show_json(report)

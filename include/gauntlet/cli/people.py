@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.cli.who import authorized
 from gauntlet.core.duration import parse_duration
 from gauntlet.core.errors import SpecError
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.rollout import CommandKind
+from gauntlet.core.roles import Action
 
 Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 Run = Annotated[str, typer.Option("--run", help="Id of the run that registered the candidate.")]
@@ -32,7 +33,7 @@ def approve(
     from gauntlet.stages.answer_approval import answer_approval
 
     with exit_codes():
-        who = approver or getpass.getuser()
+        who = authorized(Action.APPROVE, model, approver)
         fact = answer_approval(services(), model, run, approver=who, approved=not refuse, reason=reason)
     _told(fact, as_json, f"{who} said {'no' if refuse else 'yes'}: {reason}")
 
@@ -55,7 +56,8 @@ def waive(
             lasts = parse_duration(expires)
         except ValueError as error:
             raise SpecError(f"--expires: {error}") from None
-        fact = record(services(), model, run, gate, reason=reason, approver=approver, lasts=lasts)
+        who = authorized(Action.WAIVE, model, approver)
+        fact = record(services(), model, run, gate, reason=reason, approver=who, lasts=lasts)
     _told(fact, as_json, f"{gate} of {run} is waived by {approver} for {expires}; clear its task to ask it again")
 
 
@@ -72,7 +74,9 @@ def rollout(
 
     with exit_codes():
         moment = _moment(until) if until else None
-        fact = command_rollout(services(), model, command, by=getpass.getuser(), reason=reason, until=moment)
+        forward = command in {CommandKind.PROMOTE, CommandKind.PROMOTE_STEP}
+        who = authorized(Action.PROMOTE if forward else Action.PAUSE, model)
+        fact = command_rollout(services(), model, command, by=who, reason=reason, until=moment)
     _told(fact, as_json, f"{command}: recorded; an abort is carried out at once, the rest by the next tick")
 
 

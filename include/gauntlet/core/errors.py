@@ -51,6 +51,14 @@ class RolloutAborted(Rejection):
     """The canary was taken out of traffic."""
 
 
+class NotPermitted(Rejection):
+    """Somebody asked for what their roles do not let them do; the attempt is in the audit log."""
+
+
+class DeploymentHeld(GauntletError):
+    """Nothing may be deployed now: a freeze, or a stopped line. It passes; wait and try again."""
+
+
 class IntegrityError(Rejection):
     """Bytes are not the bytes that were recorded: a digest or a checksum differs."""
 
@@ -80,6 +88,7 @@ REJECTIONS: tuple[str, ...] = tuple(
         PromotionRefused,
         RollbackRefused,
         RolloutAborted,
+        NotPermitted,
         IntegrityError,
     )
 )

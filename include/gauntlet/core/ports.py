@@ -278,10 +278,6 @@ class ProbeMeasurements:
     rss_mb: float | None
 
 
-@dataclass(frozen=True)
-class DomainResult:
-    """Rows of two windows, scored for being in the current one, and what each feature does to tell them apart."""
-
 Row = Mapping[str, float | str | bool | None]
 """A raw row in plain JSON values."""
 
@@ -447,7 +443,8 @@ class _LeftOut:
         raise InfrastructureError(f"these services were built without a {self._name}; give one to use .{attribute}")
 
 
-def _left_out(name: str) -> Any:
+def left_out(name: str) -> Any:
+    """Stands in for a service that is not there; any use of it says so."""
     return _LeftOut(name)
 
 

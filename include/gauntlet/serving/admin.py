@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,26 @@ import msgspec
 from pydantic import ValidationError
 
 from gauntlet.core.errors import Conflict, GauntletError, InfrastructureError, Rejection
+from gauntlet.core.ports import Server
 from gauntlet.core.records.model import ReleaseRef
 from gauntlet.core.records.rollout import Routing, ServedVersion
 from gauntlet.serving.http import JSON, BodyReader, Receive, Refused, Scope, Send, answer, encode
+from gauntlet.serving.inside import UNREGISTERED, Inside
 from gauntlet.serving.supervisor import Supervisor
 
 MAX_BODY = 64 << 20
 BODY_S = 10.0
-UNREGISTERED = 0
-"""The version number of a release that is not in the registry yet."""
 Operation = Callable[[dict[str, Any]], Awaitable[Any]]
+RollBack = Callable[[Server, str, str, str, str], Mapping[str, Any]]
+"""(this server, model, reason, actor, request): moves the model's traffic back, on every worker; called in a thread."""
 
 
 class AdminApp:
     """ASGI application of the admin socket. Every operation is POST with a JSON object."""
 
-    def __init__(self, supervisor: Supervisor, token: str) -> None:
+    def __init__(self, supervisor: Supervisor, token: str, roll_back: RollBack | None = None) -> None:
         self._supervisor, self._token = supervisor, f"Bearer {token}".encode()
+        self._roll_back = roll_back
         self._bodies = BodyReader(MAX_BODY, BODY_S)
         self._operations: dict[str, Operation] = {
             "/admin/prepare": self._prepare,
@@ -36,6 +40,7 @@ class AdminApp:
             "/admin/reports": self._reports,
             "/admin/predict": self._predict,
             "/admin/unload": self._unload,
+            "/admin/rollback": self._rollback,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +88,13 @@ class AdminApp:
     async def _unload(self, arguments: dict[str, Any]) -> Any:
         await self._supervisor.unload(str(arguments["model"]), str(arguments["version_id"]))
         return {"unloaded": arguments["version_id"]}
+
+    async def _rollback(self, arguments: dict[str, Any]) -> Any:
+        if self._roll_back is None:
+            raise Rejection("this server was started without a control database; roll back from outside")
+        inside = Inside(self._supervisor, asyncio.get_running_loop())
+        model, reason, actor, request = (str(arguments[name]) for name in ("model", "reason", "actor", "request"))
+        return await asyncio.to_thread(self._roll_back, inside, model, reason, actor, request)
 
 
 _STATUS: tuple[tuple[type[Exception], int], ...] = (

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.supervisor import Fetch, ReadRouting, ReportEvent, Supervisor
 
+if TYPE_CHECKING:
+    from gauntlet.serving.admin import RollBack
+
 __all__ = ["ModelServing", "ServerConfig", "serve"]
 
 
-def serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, report_event: ReportEvent) -> None:
+def serve(
+    config: ServerConfig,
+    fetch: Fetch,
+    read_routing: ReadRouting,
+    report_event: ReportEvent,
+    roll_back: RollBack | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -19,6 +29,7 @@ def serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, report_
         fetch: (release URI, digest) to a verified local folder. Called for releases not on local disk yet.
         read_routing: model to its routing row. Called in a thread every ``config.poll_s``; may raise.
         report_event: (kind, model, detail) for whoever keeps events. Called in a thread; may raise.
+        roll_back: moves a model's traffic back when the admin socket asks for it. Called in a thread; may raise.
 
     Raises:
         InfrastructureError: the port, the admin socket or the state folder is taken.
@@ -27,10 +38,16 @@ def serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, report_
 
     if sys.platform == "win32":
         raise SystemExit("the model server needs Unix sockets")
-    uvloop.run(_serve(config, fetch, read_routing, report_event))
+    uvloop.run(_serve(config, fetch, read_routing, report_event, roll_back))
 
 
-async def _serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, report_event: ReportEvent) -> None:
+async def _serve(
+    config: ServerConfig,
+    fetch: Fetch,
+    read_routing: ReadRouting,
+    report_event: ReportEvent,
+    roll_back: RollBack | None,
+) -> None:
     import uvicorn
 
     from gauntlet.serving.admin import AdminApp, admin_socket
@@ -38,7 +55,7 @@ async def _serve(config: ServerConfig, fetch: Fetch, read_routing: ReadRouting, 
     supervisor = Supervisor(config, fetch, read_routing, report_event)
     server = uvicorn.Server(
         uvicorn.Config(
-            AdminApp(supervisor, config.admin_token),
+            AdminApp(supervisor, config.admin_token, roll_back),
             interface="asgi3",
             http="httptools",
             ws="none",

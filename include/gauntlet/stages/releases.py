@@ -41,20 +41,19 @@ def quarantine_of(services: Services, model: str, digest: str, tree_digest: str 
 
     A quarantine ends when a person clears it after looking; see :class:`QuarantineCleared`.
     """
+    same = {digest} | _twins(services, model, tree_digest)
     for quarantine in services.records.newest(model, Quarantine, limit=ALL):
-        same = quarantine.release_digest == digest or _same_trees(services, model, quarantine, tree_digest)
-        if same and not _cleared(services, model, quarantine):
+        if quarantine.release_digest in same and not _cleared(services, model, quarantine):
             return quarantine
     return None
 
 
-def _same_trees(services: Services, model: str, quarantine: Quarantine, tree_digest: str) -> bool:
+def _twins(services: Services, model: str, tree_digest: str) -> set[str]:
+    """The releases that hold the same trees."""
     if not tree_digest:
-        return False
-    return any(
-        registered.release.digest == quarantine.release_digest and registered.release.tree_digest == tree_digest
-        for registered in services.records.newest(model, RegisteredVersion, limit=ALL)
-    )
+        return set()
+    registered = services.records.newest(model, RegisteredVersion, limit=ALL)
+    return {one.release.digest for one in registered if one.release.tree_digest == tree_digest}
 
 
 def _cleared(services: Services, model: str, quarantine: Quarantine) -> bool:

@@ -19,6 +19,7 @@ from gauntlet.core.records.ledger import (
     Intent,
     IntentKind,
     IntentStage,
+    RollbackConfirmed,
     RollbackReport,
     RoutingChange,
     Transition,
@@ -46,12 +47,30 @@ def rollback(services: Services, model: str, *, reason: str, actor: str, request
         InfrastructureError: the decision stands and is recorded, but a server has not confirmed it; try again.
     """
     started = perf_counter()
-    intent = services.ledger.intent(model)
-    if intent is not None and intent.kind is IntentKind.ROLLBACK:
-        return finish_rollback(services, intent, started=started)
     if request and (known := services.records.find(_key(model, request), RollbackReport)) is not None:
         return known
-    return finish_rollback(services, _move_traffic(services, model, reason, actor, request), started=started)
+    return finish_rollback(services, _begin(services, model, reason, actor, request), started=started)
+
+
+def begin_rollback(
+    services: Services, model: str, *, reason: str, actor: str, request: str
+) -> RollbackConfirmed | RollbackReport:
+    """The part that cannot wait: traffic is moved and every server process has confirmed it.
+
+    What follows (aliases, the report) is for :func:`rollback` with the same ``request``, in whatever process.
+    Raises as :func:`rollback` does.
+    """
+    started = perf_counter()
+    known = services.records.find(_key(model, request), RollbackReport)
+    return known or _confirm(services, _begin(services, model, reason, actor, request), started)
+
+
+def _begin(services: Services, model: str, reason: str, actor: str, request: str) -> Intent:
+    """The rollback that is under way, or a new one."""
+    intent = services.ledger.intent(model)
+    if intent is not None and intent.kind is IntentKind.ROLLBACK:
+        return intent
+    return _move_traffic(services, model, reason, actor, request)
 
 
 def _key(model: str, name: str) -> str:
@@ -214,9 +233,7 @@ def _event(intent: Intent, version: ServedVersion, before: CandidateState, after
 
 def finish_rollback(services: Services, intent: Intent, *, started: float) -> RollbackReport:
     """Bring the servers, then the registry, to where the ledger is; ``started`` is a ``perf_counter`` reading."""
-    routing = services.routing.read(intent.model)
-    reports = services.server.apply(routing, APPLY_TIMEOUT_S)
-    seconds, applied_at = perf_counter() - started, services.clock.now()
+    confirmed = _confirm(services, intent, started)
     swap = _swap_of(services, intent)
     assert intent.replaced is not None
     report = RollbackReport(
@@ -229,13 +246,33 @@ def finish_rollback(services: Services, intent: Intent, *, started: float) -> Ro
         reason=intent.reason,
         actor=intent.actor,
         decided_at=intent.opened_at,
-        applied_at=max(applied_at, intent.opened_at),
-        seconds=seconds,
-        servers=len(reports),
+        applied_at=max(confirmed.at, intent.opened_at),
+        seconds=confirmed.seconds,
+        servers=confirmed.servers,
         registry=_follow(services, intent),
         last_served_at=_last_served(services, intent, intent.replaced),
     )
     return _close(services, intent, report)
+
+
+def _confirm(services: Services, intent: Intent, started: float) -> RollbackConfirmed:
+    """Every server process serves the routing; measured once, however often it is asked for."""
+    routing = services.routing.read(intent.model)
+    reports = services.server.apply(routing, APPLY_TIMEOUT_S)
+    key = _key(intent.model, intent.key)
+    known = services.records.find(key, RollbackConfirmed)
+    if known is not None:
+        return known
+    confirmed = RollbackConfirmed(
+        model=intent.model,
+        key=intent.key,
+        routing_epoch=routing.epoch,
+        at=services.clock.now(),
+        seconds=perf_counter() - started,
+        servers=len(reports),
+    )
+    services.records.put(key, confirmed, actor=intent.actor)
+    return confirmed
 
 
 def _last_served(services: Services, intent: Intent, offender: ServedVersion) -> datetime | None:

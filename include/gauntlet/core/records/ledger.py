@@ -125,6 +125,17 @@ class PromotionRecord(Record):
     checks: dict[str, float | str | bool | None] = {}
 
 
+class RollbackConfirmed(Record):
+    """Every server process has the routing of a rollback; ``seconds`` after it was asked for."""
+
+    model: str
+    key: str
+    routing_epoch: int
+    at: Instant
+    seconds: float
+    servers: int
+
+
 class RollbackReport(Record):
     """A rollback: away from ``offender``, towards the recorded previous champion.
 
@@ -149,6 +160,11 @@ class RollbackReport(Record):
     skipped: tuple[str, ...] = ()
     last_served_at: Instant | None = None
     """When the offender last answered, by the journal; ``None`` when it did not after the decision, or is unread."""
+
+    @property
+    def exposed_seconds(self) -> float | None:
+        """From the decision to the last answer by the offender, where the journal has one."""
+        return None if self.last_served_at is None else (self.last_served_at - self.decided_at).total_seconds()
 
     @property
     def sentence(self) -> str:
