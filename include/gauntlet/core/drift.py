@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
+from gauntlet.core.joint import Part
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.profile import Column, Numbers, Profile
 from gauntlet.core.records.drift import FeatureDrift, StatisticResult
@@ -102,14 +103,32 @@ def compare(
 
     ``current`` was counted on the reference's axes; a column that it lacks is a finding of data quality.
     """
-    judged = [
+    return conclude(measure(reference, current, section, exact), section, current.rows)
+
+
+def measure(
+    reference: Profile, current: Profile, section: DriftSection, exact: Exact = lambda _feature, _segment: None
+) -> list[Judged]:
+    """Every feature of the reference with its tests, for all rows and per segment, before any correction."""
+    return [
         _judge(name, segment, share, pair, section.limits_of(name))
         for name, segment, share, pair in _pairs(reference, current, exact)
     ]
+
+
+def conclude(judged: Sequence[Judged], section: DriftSection, rows: int) -> tuple[FeatureDrift, ...]:
+    """The verdicts after correction for all that was measured, worst first; ``rows`` of the current window."""
     corrected = adjusted([one.p_value for one in judged])
-    enough = current.rows >= section.minimum_rows
+    enough = rows >= section.minimum_rows
     verdicts = [_verdict(one, float(p), section, enough) for one, p in zip(judged, corrected, strict=True)]
     return tuple(sorted(verdicts, key=_rank))
+
+
+def parts_of(judged: Sequence[Judged]) -> list[Part]:
+    """Features over all rows with their weights, for the test of their common change; unfit columns are left out."""
+    return [
+        Part(one.feature, one.importance, one.pair.cells) for one in judged if one.segment is None and one.fault is None
+    ]
 
 
 def _rank(one: FeatureDrift) -> tuple[bool, bool, float, float, str, str]:

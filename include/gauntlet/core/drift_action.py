@@ -39,6 +39,7 @@ class Evidence:
     features: Sequence[FeatureDrift]
     prediction: FeatureDrift | None = None
     performance: PerformanceDrift | None = None
+    joint: FeatureDrift | None = None
     domain: FeatureDrift | None = None
     recurs: frozenset[str] = frozenset()
     """Features whose change was there in the matching earlier window too."""
@@ -98,7 +99,8 @@ def carriers(findings: Sequence[FeatureDrift], most: int = NAMED) -> tuple[str, 
 
 def _outcome(evidence: Evidence) -> Outcome:
     parts = [one.outcome for one in evidence.features]
-    parts += [one.outcome for one in (evidence.prediction, evidence.performance, evidence.domain) if one is not None]
+    beside = (evidence.prediction, evidence.performance, evidence.joint, evidence.domain)
+    parts += [one.outcome for one in beside if one is not None]
     return worst(parts)
 
 
@@ -139,19 +141,24 @@ def _action(
         return worse
     if violated:
         return _persistent(evidence, section, lasting, score)
-    if lasting:
+    if lasting and score >= section.investigate_share:
         share = f"they hold {score:.1%} of the importance, below {section.retrain_share:.0%}"
         return DriftAction.INVESTIGATE, f"drift in features the model hardly uses ({share}): {_sentences(lasting)}"
-    if drifted:
+    if drifted and not lasting:
         period = format_duration(section.recurring) if section.recurring else "one period"
         return DriftAction.NONE, f"recurring: the window {period} earlier was the same; {_sentences(drifted)}"
     if (joint := _beside_single_features(evidence)) is not None:
         return DriftAction.INVESTIGATE, joint
+    if lasting:
+        share = f"{score:.2%} of its importance, below {section.investigate_share:.1%}"
+        return DriftAction.NONE, f"drift only in what the model does not use ({share}): {_sentences(lasting)}"
     return DriftAction.NONE, _quiet(evidence, section)
 
 
 def _beside_single_features(evidence: Evidence) -> str | None:
     """Changes that no single feature shows."""
+    if evidence.joint is not None and evidence.joint.outcome is Outcome.FAILED:
+        return "no feature beyond its own limit, but " + evidence.joint.sentence
     if evidence.domain is not None and evidence.domain.outcome is Outcome.FAILED:
         return "features changed together, none of them alone: " + evidence.domain.sentence
     if evidence.prediction is not None and evidence.prediction.outcome is Outcome.FAILED:
@@ -205,10 +212,19 @@ def _quiet(evidence: Evidence, section: DriftSection) -> str:
     if rows < section.minimum_rows:
         return f"{rows} rows in the window; {section.minimum_rows} are needed for a verdict"
     if not unknown:
-        return f"no relevant drift: {checked} comparisons on {rows} rows, all within their limits"
+        told = f"no relevant drift: {checked} comparisons on {rows} rows, all within their limits"
+        return told + _open_questions(evidence)
     needed = max((one.required_rows or 0 for one in unknown), default=0)
     would = f"; {needed} rows would decide" if needed else ""
-    return f"no relevant drift found; {len(unknown)} of {checked} comparisons are inconclusive on {rows} rows{would}"
+    told = f"no relevant drift found; {len(unknown)} of {checked} comparisons are inconclusive on {rows} rows{would}"
+    return told + _open_questions(evidence)
+
+
+def _open_questions(evidence: Evidence) -> str:
+    """Small changes of everything together that so few rows cannot rule out."""
+    asked = (evidence.joint, evidence.prediction)
+    unsure = [one for one in asked if one is not None and one.outcome is Outcome.INCONCLUSIVE]
+    return "".join(f"; {one.sentence}" for one in unsure[:1])
 
 
 def _sentences(found: Sequence[FeatureDrift]) -> str:

@@ -27,7 +27,8 @@ from gauntlet.stages.write_profile import PROFILE, kinds_in, train_rows
 
 if TYPE_CHECKING:
     from gauntlet.core.axis import Floats
-    from gauntlet.core.drift import Exact
+    from gauntlet.core.drift import Exact, Judged
+    from gauntlet.core.joint import Past
     from gauntlet.core.profile import Profile
     from gauntlet.stages.windows import Window
 
@@ -152,7 +153,7 @@ def _compared(
 
     section = spec.drift
     if section.mode == "exact":
-        exact = exact_columns(training_window(services, run, profile), window, spec=spec)
+        exact = exact_columns(training_window(services, run, profile), window)
         judged = measure(profile, current, section, exact)
         return conclude(judged, section, current.rows), _joint(spec, judged, window, past)
     judged = measure(profile, current, section)
@@ -162,7 +163,7 @@ def _compared(
     if not open_ones:
         return features, joint
     try:
-        exact = exact_columns(training_window(services, run, profile), window, open_ones, spec=spec)
+        exact = exact_columns(training_window(services, run, profile), window, open_ones)
     except (MissingRecord, InfrastructureError) as error:
         log.warning("training rows of the champion are out of reach, intervals stay as they are: %s", error)
         return features, joint
@@ -171,7 +172,7 @@ def _compared(
 
 def _joint(spec: ModelSpec, judged: Sequence[Judged], window: Path, past: Past) -> FeatureDrift | None:
     from gauntlet.core.drift import parts_of
-    from gauntlet.core.joint import joint_drift
+    from gauntlet.core.joint import heaviest, joint_drift
     from gauntlet.stages.windows import Window, dependence
 
     if spec.drift.joint is None:
@@ -204,16 +205,22 @@ def training_window(services: Services, run: RunContext, profile: Profile) -> Wi
 def exact_columns(
     reference: Window, current: Path, only: Collection[str] | None = None, *, verified: bool = True
 ) -> Exact:
-    """Reads both columns whole, sorted; ``only`` some features. Segments keep their certified intervals."""
-    from gauntlet.stages.windows import Window, sorted_column
+    """Reads both columns whole, sorted, of all rows or of one segment; ``only`` some features."""
+    from gauntlet.stages.windows import Window, segment_of, sorted_column
+
+    whole = reference, Window(current, verified=verified)
+    parts: dict[str, tuple[Window, Window]] = {}
 
     def exact(feature: str, segment: str | None) -> tuple[Floats, Floats] | None:
-        if segment is not None or (only is not None and feature not in only):
+        if only is not None and feature not in only:
             return None
-        both = sorted_column(reference, feature), sorted_column(Window(current, verified=verified), feature)
-        return (
-            None if both[0] is None or both[1] is None or not len(both[0]) or not len(both[1]) else (both[0], both[1])
-        )
+        if segment is not None and segment not in parts:
+            parts[segment] = segment_of(whole[0], segment), segment_of(whole[1], segment)
+        windows = whole if segment is None else parts[segment]
+        both = [sorted_column(window, feature) for window in windows]
+        if both[0] is None or both[1] is None or not len(both[0]) or not len(both[1]):
+            return None
+        return both[0], both[1]
 
     return exact
 

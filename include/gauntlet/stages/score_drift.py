@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gauntlet.core.joint import Past
     from gauntlet.core.performance import Scored
-    from gauntlet.core.profile import Column
+    from gauntlet.core.profile import Column, Profile
 
 LOOK_BACK = 200
 
@@ -44,7 +45,7 @@ def check_scores(
     spec: ModelSpec,
     champion: ServedVersion,
     window: Path,
-    history: Sequence[DriftReport],
+    past: Past,
 ) -> ScoreFindings:
     """Score the window with the champion, and compare with its evaluation; labels only where they have matured."""
     if not spec.drift.scores and spec.drift.performance is None:
@@ -55,10 +56,10 @@ def check_scores(
         scores = scorer.score_table(window)
     except (DataRejected, InfrastructureError, IntegrityError) as error:
         return ScoreFindings(prediction=_unavailable(str(error)))
-    prediction = _drift(spec, "score", _levels(spec, baseline.scores), _levels(spec, scores))
+    prediction = _scores_apart(spec, _levels(spec, baseline.scores), _levels(spec, scores), past)
     if spec.drift.performance is None:
         return ScoreFindings(prediction)
-    return _with_labels(services, run, spec, scorer, baseline, scores, prediction, history)
+    return _with_labels(services, run, spec, scorer, baseline, scores, prediction, past.history)
 
 
 def _with_labels(
@@ -153,14 +154,28 @@ def _label_levels(spec: ModelSpec, sample: Scored) -> Any:
     return sample.labels if spec.task is Task.REGRESSION else [str(int(label)) for label in sample.labels]
 
 
+def _scores_apart(spec: ModelSpec, before: NDArray[np.float64], after: NDArray[np.float64], past: Past) -> FeatureDrift:
+    from gauntlet.core.drift import conclude, measure
+    from gauntlet.core.joint import with_score_change
+
+    judged = measure(*_profiles("score", before, after), spec.drift)
+    (found,) = conclude(judged, spec.drift, len(after))
+    return with_score_change(found, judged[0].pair.cells, spec.drift, past)
+
+
 def _drift(spec: ModelSpec, name: str, before: Any, after: Any) -> FeatureDrift:
     """One column compared on its own: the scores, or the labels."""
     from gauntlet.core.drift import compare
+
+    return compare(*_profiles(name, before, after), spec.drift)[0]
+
+
+def _profiles(name: str, before: Any, after: Any) -> tuple[Profile, Profile]:
     from gauntlet.core.profile import Profile
 
     columns = [_column(values, None if place == 0 else before) for place, values in enumerate((before, after))]
-    profiles = [Profile({name: column}, column.rows, {}, {}, {}) for column in columns]
-    return compare(profiles[0], profiles[1], spec.drift)[0]
+    one, other = (Profile({name: column}, column.rows, {}, {}, {}) for column in columns)
+    return one, other
 
 
 def _column(values: Any, like: Any) -> Column:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from gauntlet.core.axis import Scratch
     from gauntlet.core.profile import Column, Profile
 
 Kind = Literal["numeric", "boolean", "categorical"]
@@ -119,6 +120,7 @@ def counted(
 
     Column by column in batches, so that memory does not grow with the rows.
     """
+    from gauntlet.core.axis import Scratch
     from gauntlet.core.profile import Profile
 
     file = window.open(_labels(kinds) + [name for name in segments or {} if name not in kinds])
@@ -128,10 +130,11 @@ def counted(
     split: dict[str, dict[str, dict[str, Column]]] = {
         column: {value: {} for value in parts[column]} for column in parts
     }
+    scratch = Scratch()
     for done, name in enumerate(present):
         progress(done, len(present), name)
         flags = [window.chosen, *(members for values in parts.values() for members in values.values())]
-        found = iter(_read_column(file, blank.columns[name], name, kinds[name], flags))
+        found = iter(_read_column(file, blank.columns[name], name, kinds[name], flags, scratch))
         whole[name] = next(found)
         for column, values in parts.items():
             for value in values:
@@ -146,10 +149,15 @@ def counted(
 
 
 def _read_column(
-    file: Any, blank: Column, name: str, kind: Kind, chosen: Sequence[NDArray[np.bool_] | None]
+    file: Any,
+    blank: Column,
+    name: str,
+    kind: Kind,
+    chosen: Sequence[NDArray[np.bool_] | None],
+    scratch: Scratch,
 ) -> list[Column]:
     """One pass over a column, counted once for every selection of rows."""
-    tallies = [_ColumnTally(blank, kind) for _ in chosen]
+    tallies = [_ColumnTally(blank, kind, scratch) for _ in chosen]
     start = 0
     for batch in file.iter_batches(BATCH, columns=[name], use_threads=False):
         data = batch.column(0)
@@ -162,12 +170,12 @@ def _read_column(
 class _ColumnTally:
     """Arrow arrays of one column, counted."""
 
-    def __init__(self, blank: Column, kind: Kind) -> None:
+    def __init__(self, blank: Column, kind: Kind, scratch: Scratch) -> None:
         from gauntlet.core.profile import Numbers, Tally
 
         self._kind = kind
         self._column = blank
-        self._numbers = Tally(blank) if isinstance(blank, Numbers) else None
+        self._numbers = Tally(blank, scratch) if isinstance(blank, Numbers) else None
         self._dtype: str | None = None
 
     def add(self, data: pa.Array) -> None:
@@ -337,6 +345,66 @@ def sorted_column(window: Window, name: str) -> NDArray[np.float64] | None:
     else:
         values = np.sort(values)
     return values[: int(np.searchsorted(values, np.nan))]
+
+
+def segment_of(window: Window, segment: str) -> Window:
+    """The rows of one segment, written ``column=value``; none where the file has no such column."""
+    import numpy as np
+
+    column, value = segment.split("=", 1)
+    file = window.open([])
+    found = _segment_rows(window, file, {column: [value]})
+    nothing = np.zeros(file.metadata.num_rows, bool)
+    return replace(window, chosen=found[column][value] if column in found else nothing)
+
+
+CODED = 20_000
+"""Rows from which the dependence of columns is measured."""
+CODES = 10
+
+
+def dependence(window: Window, names: Sequence[str]) -> NDArray[np.float64]:
+    """Pearson's phi squared of every pair of columns by deciles or categories; 0 for a column that is not there."""
+    import numpy as np
+
+    from gauntlet.core.joint import contingencies
+
+    file = window.open([])
+    rows = file.metadata.num_rows
+    columns = [_codes(file, name, rows) for name in names]
+    return contingencies(np.column_stack(columns), [CODES + 1] * len(columns))
+
+
+def _codes(file: Any, name: str, rows: int) -> NDArray[np.int64]:
+    """Decile or category of an even sample of rows; the last code is "no value"."""
+    import numpy as np
+    import pyarrow as pa
+
+    places = np.arange(0, rows, max(-(-rows // CODED), 1))
+    if name not in file.schema_arrow.names:
+        return np.full(len(places), CODES)
+    data = file.read(columns=[name], use_threads=False).column(0).take(pa.array(places))
+    if dtype_of(data.type) in {"integer", "float", "decimal", "time"}:
+        present = np.asarray(data.is_valid())
+        values = np.full(len(places), np.nan)
+        values[present] = numeric(data)[0]
+        known = values[~np.isnan(values)]
+        marks = np.unique(np.quantile(known, np.arange(1, CODES) / CODES)) if len(known) else np.empty(0)
+        return np.where(np.isnan(values), CODES, np.searchsorted(marks, values, "right"))
+    return _ranked(data)
+
+
+def _ranked(data: Any) -> NDArray[np.int64]:
+    """The most frequent categories by rank, all others together."""
+    import numpy as np
+
+    encoded = _encoded(data.combine_chunks())
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    counts = np.bincount(indices[indices >= 0], minlength=max(len(encoded.dictionary), 1))
+    rank = np.empty(len(counts) + 1, np.int64)
+    rank[:-1][np.argsort(-counts, kind="stable")] = np.minimum(np.arange(len(counts)), CODES - 1)
+    rank[-1] = CODES
+    return rank[indices]
 
 
 def frequent(window: Window, column: str, most: int) -> tuple[str, ...]:

@@ -86,7 +86,12 @@ def test_calm_scores_labels_and_performance_pass(scored: Bench) -> None:
     assert report.label is not None
     assert report.performance is not None
     assert report.estimate is not None
-    assert [one.outcome for one in (report.prediction, report.label)] == [Outcome.PASSED, Outcome.PASSED]
+    assert report.label.outcome is Outcome.PASSED
+    decided = {one.statistic: one for one in report.prediction.statistics if one.outcome is not None}
+    small = decided.pop("weighted_change")
+    assert {one.outcome for one in decided.values()} == {Outcome.PASSED}
+    assert small.outcome is Outcome.INCONCLUSIVE
+    assert "rows in both windows" in small.sentence
     assert report.performance.outcome is not Outcome.FAILED
     assert not report.performance.estimate
     assert report.estimate.estimate

@@ -121,6 +121,11 @@ class DriftSection(Section):
     persistence: PersistenceSection = PersistenceSection()
     retrain_share: float = Field(gt=0, le=1, default=0.05)
     """Retrain when the drifted features hold this share of the model's importance; below, investigate."""
+    investigate_share: float = Field(ge=0, le=1, default=0.005)
+    """Drifted features that hold less of the model's importance are reported, and nobody is asked to look."""
+    joint: float | None = Field(gt=0, default=0.002)
+    """Limit of the PSI over all features, weighted by importance, and of the PSI of the scores: about 0.045 sigma
+    of everything that the model uses. Beyond: investigate. ``None``: not tested."""
     recurring: Duration | None = None
     """Compare with the window this much earlier too (``7d``, ``365d``): what was so then, recurs."""
     domain_auc: float | None = Field(gt=0.5, lt=1, default=None)
