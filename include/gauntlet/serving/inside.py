@@ -62,4 +62,14 @@ class Inside:
 
 
 def _reports(plain: Sequence[Mapping[str, Any]]) -> list[WorkerReport]:
-    return [WorkerReport(**{**one, "loaded": tuple(one["loaded"])}) for one in plain]
+    return [
+        WorkerReport(
+            worker=one["worker"],
+            epoch=one["epoch"],
+            stable=one["stable"],
+            canary=one["canary"],
+            loaded=tuple(one["loaded"]),
+            weight_ppm=one["weight_ppm"],
+        )
+        for one in plain
+    ]
