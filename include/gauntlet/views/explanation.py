@@ -1,54 +1,18 @@
-"""Read models: what the CLI, the demo and the page inside Airflow show. Reads only, never decides."""
+"""Why a version serves, or why a run ended as it did, in sentences."""
 
 from __future__ import annotations
 
-from gauntlet.core.errors import GauntletError, InfrastructureError
+from gauntlet.core.errors import GauntletError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import AuditEntry, Services
 from gauntlet.core.records.base import Record
-from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport
-from gauntlet.core.records.gates import GateReceipt, PromotionDecision
-from gauntlet.core.records.model import RegisteredVersion, TrainedModel
-from gauntlet.core.records.rollout import RolloutState, Routing
-from gauntlet.core.records.run import RunContext, TriggerDecision
+from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.registry import did_you_mean
+from gauntlet.views.facts import Night, nights
 
 RUNS = 400
 """How many runs back a look-up goes."""
-
-
-class Night(Record):
-    """One run of a model, as far as it got."""
-
-    run: RunContext
-    decision: TriggerDecision | None
-    dataset: DatasetRef | None
-    contract: ContractReport | None
-    leakage: LeakageReport | None
-    trained: TrainedModel | None
-    receipts: tuple[GateReceipt, ...]
-    promotion: PromotionDecision | None
-    registered: RegisteredVersion | None
-    rollout: RolloutState | None
-
-    @property
-    def passed(self) -> int:
-        """How many gates were satisfied."""
-        return sum(receipt.satisfied for receipt in self.receipts)
-
-    @property
-    def failed(self) -> tuple[str, ...]:
-        """The gates that were not."""
-        return tuple(receipt.verdict.gate for receipt in self.receipts if not receipt.satisfied)
-
-
-class Status(Record):
-    """What serves now, and what was decided last."""
-
-    model: str
-    routing: Routing
-    aliases: dict[str, int] | None
-    nights: tuple[Night, ...]
 
 
 class Sentence(Record):
@@ -67,41 +31,6 @@ class Explanation(Record):
     sentences: tuple[Sentence, ...]
 
 
-def night(services: Services, key: str) -> Night:
-    """One run by its key; raises MissingRecord when there is none."""
-    records = services.records
-    receipts = records.named(key, GateReceipt)
-    return Night(
-        run=records.get(key, RunContext),
-        decision=records.find(key, TriggerDecision),
-        dataset=records.find(key, DatasetRef),
-        contract=records.find(key, ContractReport),
-        leakage=records.find(key, LeakageReport),
-        trained=records.find(key, TrainedModel),
-        receipts=tuple(receipts.values()),
-        promotion=records.find(key, PromotionDecision),
-        registered=records.find(key, RegisteredVersion),
-        rollout=records.find(key, RolloutState),
-    )
-
-
-def nights(services: Services, model: str, limit: int = 30) -> tuple[Night, ...]:
-    """The newest runs of a model, newest first."""
-    return tuple(night(services, run.key) for run in services.records.newest(model, RunContext, limit=limit))
-
-
-def status(services: Services, model: str, limit: int = 30) -> Status:
-    """What serves and what was decided last. The registry may be down: its aliases are then absent, not guessed."""
-    services.specs.get(model)
-    try:
-        aliases = services.registry.aliases(model)
-    except InfrastructureError:
-        aliases = None
-    return Status(
-        model=model, routing=services.routing.read(model), aliases=aliases, nights=nights(services, model, limit)
-    )
-
-
 def explain(services: Services, subject: str, model: str | None = None) -> Explanation:
     """Why: of a run id, a version id, a registry version or ``champion``.
 
@@ -111,7 +40,7 @@ def explain(services: Services, subject: str, model: str | None = None) -> Expla
     for name in models:
         for candidate in nights(services, name, RUNS):
             if _is_about(services, candidate, subject):
-                return Explanation(subject=subject, model=name, sentences=_sentences(services, candidate))
+                return Explanation(subject=subject, model=name, sentences=sentences(services, candidate))
     known = [text for name in models for each in nights(services, name, 10) for text in _names(each)]
     hint = did_you_mean(subject, known) if known else "nothing has run yet"
     raise GauntletError(f"no run or version is called {subject!r}: {hint}")
@@ -133,7 +62,8 @@ def _is_about(services: Services, candidate: Night, subject: str) -> bool:
     return subject == "champion" and stable is not None and stable.version_id == candidate.registered.version_id
 
 
-def _sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
+def sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
+    """What happened in a run, step by step."""
     lines = [Sentence(topic="run", outcome=None, text=f"{asked.run.run}: {asked.run.kind}, {asked.run.reason}")]
     if asked.decision:
         lines.append(Sentence(topic="trigger", outcome=None, text=f"{asked.decision.action}: {asked.decision.reason}"))
