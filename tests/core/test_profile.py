@@ -69,7 +69,39 @@ def test_the_certified_interval_contains_the_exact_ks_distance(one: np.ndarray, 
     current = Numbers.blank(reference.axis, "float").counted(other)
     low, high = ks_interval(reference, current)
     exact = ks_numerator(np.sort(one), np.sort(other)) / (len(one) * len(other))
-    assert low - 1e-12 <= exact <= high + 1e-12
+    assert low <= exact <= high
+
+
+TWO_SCALES = st.floats(0, 1e-6) | st.floats(1000, 1000 + 1e-6)
+WIDE = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=True)
+NARROW = 2.5e-4
+
+
+@given(columns(WIDE | TWO_SCALES), columns(ANY | TWO_SCALES))
+def test_no_certified_interval_is_wider_than_promised(one: np.ndarray, other: np.ndarray) -> None:
+    """Of a finite reference; infinities are a finding of their own."""
+    reference = numbers(one, "float").counted(one)
+    low, high = ks_interval(reference, Numbers.blank(reference.axis, "float").counted(other))
+    assert high - low <= NARROW
+
+
+HARD = {
+    "two_scales": lambda rng, n: np.where(rng.random(n) < 0.5, 1000 + 1e-6 * rng.random(n), 1e-6 * rng.random(n)),
+    "many_scales": lambda rng, n: np.array([0.0, 1.0, 1e3, 1e9])[rng.integers(0, 4, n)] + 1e-5 * rng.random(n),
+    "normal": lambda rng, n: rng.normal(size=n),
+    "signed_powers": lambda rng, n: rng.choice([-1.0, 1.0], n) * np.exp(rng.uniform(-700, 700, n)),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("rows", [4_999, 5_000, 20_000, 70_000, 300_000])
+def test_intervals_are_narrow_at_every_size_of_the_reference(kind: str, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    one, other = HARD[kind](rng, rows), HARD[kind](rng, 30_000) * 1.0001
+    reference = numbers(one, "float").counted(one)
+    low, high = ks_interval(reference, Numbers.blank(reference.axis, "float").counted(other))
+    exact = ks_numerator(np.sort(one), np.sort(other)) / (rows * 30_000)
+    assert low <= exact <= high <= low + NARROW
 
 
 @given(columns(FINITE, least=2), columns(FINITE, least=2))

@@ -64,11 +64,17 @@ def ks_interval(reference: Numbers, current: Numbers) -> tuple[float, float]:
     atom has no inside.
     """
     m, n = reference.valid, current.valid
-    above, below = reference.below / m, current.below / n
-    low = float(np.abs(above - below).max())
+    whole = m * n
+    if whole < 1 << 62:
+        # In integers, as the exact distance is: where both know as much, both are the same number.
+        above, below = reference.below * n, current.below * m
+    else:
+        above, below, whole = reference.below / m, current.below / n, 1
+    low = np.abs(above - below).max()
     inside = np.maximum(above[1:] - below[:-1], below[1:] - above[:-1])
-    inside[reference.axis.atom_pieces] = 0.0
-    return low, max(low, float(inside.max(initial=0.0)))
+    inside[reference.axis.atom_pieces] = 0
+    high = max(low, inside.max(initial=0))
+    return low.item() / whole, high.item() / whole
 
 
 def _measure(pair: Pair) -> Effect:
