@@ -22,7 +22,7 @@ from gauntlet.core.records.rollout import (
     ServedVersion,
 )
 from gauntlet.core.rollout import Alert, Observation, Route, Withdraw, advance, lease_renewal_due, missing_evidence
-from gauntlet.core.specs.rollout import RolloutSection
+from gauntlet.core.specs.rollout import SHADOW, RolloutSection, ShadowSection
 
 T0 = datetime(2026, 3, 1, 2, tzinfo=UTC)
 PLAN = RolloutSection.model_validate({
@@ -32,7 +32,7 @@ PLAN = RolloutSection.model_validate({
         {"weight": 100, "hold": "60s", "requests": 100, "max_hold": "10m"},
     ]
 })
-IN_TRAFFIC = (RolloutPhase.STEP, RolloutPhase.PAUSED)
+IN_TRAFFIC = (RolloutPhase.SHADOW, RolloutPhase.STEP, RolloutPhase.PAUSED)
 
 
 def version(number: int) -> ServedVersion:
@@ -40,7 +40,13 @@ def version(number: int) -> ServedVersion:
 
 
 def rollout(phase: RolloutPhase = RolloutPhase.STEP, step: int = 0, **changes: Any) -> RolloutState:
-    weight = PLAN.steps[min(step, 2)].weight_ppm if phase in IN_TRAFFIC or phase is RolloutPhase.BAKE else 0
+    weight = (
+        0
+        if step == SHADOW
+        else PLAN.steps[min(step, 2)].weight_ppm
+        if phase in IN_TRAFFIC or phase is RolloutPhase.BAKE
+        else 0
+    )
     return RolloutState(**{
         "rollout": "r",
         "model": "m",
@@ -95,7 +101,8 @@ def after(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-phases = st.sampled_from([phase for phase in RolloutPhase if phase is not RolloutPhase.SUPERSEDED])
+ELSEWHERE = (RolloutPhase.SUPERSEDED, RolloutPhase.SHADOW)
+phases = st.sampled_from([phase for phase in RolloutPhase if phase not in ELSEWHERE])
 outcomes = st.sampled_from(list(Outcome))
 
 
@@ -365,7 +372,15 @@ def test_a_breaker_rolls_back() -> None:
 def test_a_freeze_pauses_and_thaws() -> None:
     frozen = advance(rollout(), PLAN, Observation(analysis(), frozen="holiday"), after(60)).state
     assert frozen.pause is PauseCause.FREEZE
+    assert frozen.weight_ppm == 10_000
     assert advance(frozen, PLAN, Observation(analysis()), after(61)).state.step == 1
+
+
+def test_a_rollout_does_not_begin_in_a_freeze() -> None:
+    frozen = advance(rollout(RolloutPhase.PREFLIGHT), PLAN, Observation(frozen="holiday"), after(1))
+    assert frozen.state.phase is RolloutPhase.PREFLIGHT
+    assert not frozen.actions
+    assert advance(frozen.state, PLAN, Observation(), after(2)).state.phase is RolloutPhase.STEP
 
 
 def test_an_old_rollout_expires() -> None:
@@ -393,3 +408,89 @@ def test_an_incomplete_window_begins_again_and_at_last_waits_for_a_person() -> N
     resumed = advance(paused, PLAN, Observation(None, [command(CommandKind.RESUME)]), after(400))
     assert (resumed.state.phase, resumed.state.step_started_at) == (RolloutPhase.STEP, after(400))
     assert advance(resumed.state, PLAN, Observation(analysis()), after(460)).state.step == 1
+
+
+# ---- the shadow, plans that end with a question, and time
+
+
+SHADOWED = PLAN.model_copy(update={"shadow": ShadowSection(hold="60s", requests=100, max_hold="10m")})
+
+
+def shadowing(**changes: Any) -> RolloutState:
+    return rollout(RolloutPhase.SHADOW, SHADOW, **changes)
+
+
+def test_the_shadow_comes_before_the_first_step_and_has_no_weight_but_a_lease() -> None:
+    begun = advance(rollout(RolloutPhase.PREFLIGHT), SHADOWED, Observation(), after(1))
+    assert (begun.state.phase, begun.state.step, begun.state.weight_ppm) == (RolloutPhase.SHADOW, SHADOW, 0)
+    assert begun.actions == (Route(0, after(1) + SHADOWED.lease),)
+    assert not begun.state.step_done(SHADOW)
+
+
+def test_the_shadow_passes_on_time_counts_and_checks_into_the_first_step() -> None:
+    seen = Observation(analysis(step=SHADOW))
+    assert advance(shadowing(), SHADOWED, seen, after(59)).state.phase is RolloutPhase.SHADOW
+    few = advance(shadowing(), SHADOWED, Observation(analysis(step=SHADOW, requests=3)), after(60)).state
+    assert "3 of 100 requests scored by both" in few.reason
+    passed = advance(shadowing(), SHADOWED, seen, after(60)).state
+    assert (passed.phase, passed.step, passed.weight_ppm) == (RolloutPhase.STEP, 0, 10_000)
+    assert passed.step_done(SHADOW)
+    assert not passed.step_done(0)
+
+
+def test_a_challenger_that_fails_in_the_shadow_never_gets_traffic() -> None:
+    failed = Observation(analysis(Outcome.FAILED, step=SHADOW))
+    state = advance(shadowing(), SHADOWED, failed, after(10)).state
+    assert (state.phase, state.harmful) == (RolloutPhase.ROLLING_BACK, True)
+
+
+@pytest.mark.parametrize("kind", [CommandKind.PAUSE, CommandKind.RESUME])
+def test_the_shadow_can_be_paused_and_goes_on_as_shadow(kind: CommandKind) -> None:
+    state = advance(shadowing(), SHADOWED, Observation(None, [command(CommandKind.PAUSE)]), after(1)).state
+    assert (state.phase, state.weight_ppm) == (RolloutPhase.PAUSED, 0)
+    if kind is CommandKind.RESUME:
+        state = advance(state, SHADOWED, Observation(None, [command(kind, 2)]), after(2)).state
+        assert state.phase is RolloutPhase.SHADOW
+
+
+def test_a_lapsed_lease_begins_the_shadow_again() -> None:
+    state = advance(shadowing(), SHADOWED, Observation(lapsed=True), after(90)).state
+    assert (state.phase, state.step, state.step_started_at) == (RolloutPhase.SHADOW, SHADOW, after(90))
+
+
+def test_a_plan_that_asks_waits_for_a_person_at_its_end() -> None:
+    asks = PLAN.model_copy(update={"finish": "ask"})
+    ended = advance(rollout(step=2), asks, Observation(analysis(step=2)), after(60))
+    assert (ended.state.phase, ended.state.pause) == (RolloutPhase.PAUSED, PauseCause.MANUAL)
+    assert ended.state.weight_ppm == 1_000_000
+    assert any(isinstance(action, Alert) for action in ended.actions)
+    again = advance(ended.state, asks, Observation(analysis(step=2)), after(90))
+    assert not any(isinstance(action, Alert) for action in again.actions)
+    promoted = advance(again.state, asks, Observation(None, [command(CommandKind.PROMOTE)]), after(91)).state
+    assert promoted.phase is RolloutPhase.BAKE
+
+
+def test_silence_ends_in_a_pause_with_an_alert_even_without_a_longest_hold() -> None:
+    step = PLAN.steps[0].model_copy(update={"max_hold": None})
+    plan = PLAN.model_copy(update={"steps": (step, *PLAN.steps[1:])})
+    silent = Observation(analysis(Outcome.INCONCLUSIVE, requests=0))
+    assert advance(rollout(), plan, silent, after(119)).state.phase is RolloutPhase.STEP
+    paused = advance(rollout(), plan, silent, after(120))
+    assert paused.state.pause is PauseCause.NO_TRAFFIC
+    assert any(isinstance(action, Alert) for action in paused.actions)
+    assert advance(paused.state, plan, Observation(analysis()), after(150)).state.step == 1
+
+
+def test_a_person_gives_a_stage_more_time_than_its_longest_hold() -> None:
+    more = command(CommandKind.EXTEND, until=after(1200))
+    state = advance(rollout(), PLAN, Observation(None, [more]), after(1)).state
+    unsure = Observation(analysis(Outcome.INCONCLUSIVE))
+    assert advance(state, PLAN, unsure, after(1199)).state.phase is RolloutPhase.STEP
+    assert advance(state, PLAN, unsure, after(1200)).state.phase is RolloutPhase.ROLLING_BACK
+    assert advance(state, PLAN, Observation(analysis()), after(60)).state.step == 1
+
+
+def test_the_time_to_a_verdict_is_in_the_sentence() -> None:
+    seen = Observation(analysis(requests=40, seconds_to_verdict=7500.0))
+    assert "at this traffic a verdict in about 2 h 5 min" in advance(rollout(), PLAN, seen, after(70)).state.reason
+    assert "a verdict in about 2 h 5 min" in advance(rollout(), PLAN, seen, after(10)).state.reason

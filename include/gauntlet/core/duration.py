@@ -37,6 +37,24 @@ def format_duration(value: timedelta) -> str:
     return f"{seconds * 1000:g}ms"
 
 
+def words(seconds: float) -> str:
+    """A length of time in at most two units, for sentences.
+
+    >>> words(42.4), words(7500), words(200_000)
+    ('42 s', '2 h 5 min', '2 d 8 h')
+    """
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 2880:
+        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d" + (f" {hours % 24} h" if hours % 24 else "")
+
+
 def _coerce(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 

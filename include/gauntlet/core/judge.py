@@ -13,12 +13,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gauntlet.core.live.case import Case, Metric
-from gauntlet.core.live.catalogue import LABEL_METRICS, METRICS, WITHOUT_TEST
+from gauntlet.core.live.catalogue import (
+    LABEL_METRICS,
+    METRICS,
+    SHADOW_LABEL_METRICS,
+    SHADOW_METRICS,
+    WITHOUT_TEST,
+)
+from gauntlet.core.live.products import product
 from gauntlet.core.live.window import Window
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.records.model import Task
 from gauntlet.core.records.rollout import CanaryAnalysis, ExpectedShift, MetricVerdict
-from gauntlet.core.specs.rollout import RolloutSection, StepSection
+from gauntlet.core.specs.rollout import ProductMetric, RolloutSection, Stage
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ def case_for(
     canary_threshold: float | None = None,
     expected: ExpectedShift | None = None,
 ) -> Case:
-    """What one look of one step is judged against: ``alpha`` is split over tested metrics and steps."""
-    tests = [name for step in plan.steps for name in metrics_of(step, task) if name not in WITHOUT_TEST]
+    """What one look of one stage is judged against: ``alpha`` is split over tested metrics and stages."""
+    stages = [plan.stage(number) for number in plan.stages]
+    tests = [name for stage in stages for name in metrics_of(stage, task, plan.metrics) if name not in WITHOUT_TEST]
     return Case(
         checks=plan.checks,
         alpha=plan.checks.alpha / len(tests),
@@ -51,9 +59,19 @@ def case_for(
     )
 
 
-def metrics_of(step: StepSection, task: Task) -> Mapping[str, Metric]:
-    """The metrics that a step is judged by."""
-    return {**METRICS, **LABEL_METRICS} if step.labels and task is Task.BINARY else METRICS
+def metrics_of(stage: Stage, task: Task, products: Mapping[str, ProductMetric] | None = None) -> Mapping[str, Metric]:
+    """The metrics that a stage is judged by.
+
+    Those that read labels where the stage waits for labels; in the shadow, only what both versions have a value for.
+    """
+    shadow = stage.weight_ppm == 0
+    found = dict(SHADOW_METRICS if shadow else METRICS)
+    if stage.labels and task is Task.BINARY:
+        found |= SHADOW_LABEL_METRICS if shadow else LABEL_METRICS
+    for name, metric in (products or {}).items():
+        if (stage.labels or not metric.labelled) and (metric.profit or not shadow):
+            found[name] = product(name, metric)
+    return found
 
 
 def judge(
@@ -63,14 +81,15 @@ def judge(
     task: Task,
     rollout: str,
     step: int,
-    plan: StepSection,
+    plan: Stage,
     since: datetime,
     until: datetime,
     golden: Golden | None = None,
+    products: Mapping[str, ProductMetric] | None = None,
 ) -> CanaryAnalysis:
     """Judge one look. An incomplete window is never better than inconclusive, though it can fail."""
     case = replace(case, patient=until - since < 2 * (plan.warm_up + plan.hold))
-    verdicts = [verdict for metric in metrics_of(plan, task).values() for verdict in metric(window, case)]
+    verdicts = [verdict for metric in metrics_of(plan, task, products).values() for verdict in metric(window, case)]
     if golden is not None:
         verdicts.append(_golden(golden))
     if not window.complete:
@@ -90,22 +109,48 @@ def judge(
         paired=int(window.paired.sum()),
         labels=window.labels,
         complete=window.complete,
-        seconds_to_verdict=seconds_to_verdict(window, plan, until - since),
+        seconds_to_verdict=seconds_to_verdict(window, plan, until - since, verdicts, case.checks.scores),
     )
 
 
-def seconds_to_verdict(window: Window, plan: StepSection, elapsed: timedelta) -> float | None:
-    """At the traffic seen so far, how long until the step's counts are there; ``None`` without traffic."""
+def seconds_to_verdict(
+    window: Window, plan: Stage, elapsed: timedelta, verdicts: Sequence[MetricVerdict], scores: int
+) -> float | None:
+    """At the traffic seen so far, how long until the stage can be decided; ``None`` without traffic.
+
+    Counts grow with time, and so does the evidence of a metric that is inconclusive: its log e-value is carried on in
+    a straight line, at most to the end of the patience, when it is decided by where it leans.
+    """
+    passed = elapsed.total_seconds()
     waits = [0.0]
     for seen, needed in (
         (window.requests, plan.requests),
         (window.entities, plan.entities),
         (window.labels, plan.labels),
     ):
-        if needed > seen:
-            waits.append((needed - seen) / seen * elapsed.total_seconds() if seen else math.inf)
+        waits.append(_wait(seen, needed, passed))
+    patience = 2 * (plan.warm_up + plan.hold).total_seconds() - passed
+    paired = int(window.paired.sum())
+    waits += [_until_told(verdict, (paired, scores), passed, patience) for verdict in verdicts]
     longest = max(waits)
     return longest if math.isfinite(longest) else None
+
+
+def _wait(seen: float, needed: float, passed: float) -> float:
+    if seen >= needed:
+        return 0.0
+    return (needed - seen) / seen * passed if seen > 0 else math.inf
+
+
+def _until_told(verdict: MetricVerdict, scored: tuple[int, int], passed: float, patience: float) -> float:
+    paired, scores = scored
+    if verdict.outcome is not Outcome.INCONCLUSIVE:
+        return 0.0
+    if verdict.evidence is None or verdict.needed is None:
+        count = max(paired, min(verdict.stable_n, verdict.canary_n))
+        return _wait(count, scores, passed) if 0 < count < scores else max(0.0, patience)
+    told = _wait(verdict.evidence, verdict.needed, passed)
+    return min(told, patience) if patience > 0 else min(told, passed)
 
 
 def _golden(golden: Golden) -> MetricVerdict:

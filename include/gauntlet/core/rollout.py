@@ -1,8 +1,8 @@
 """The rollout as a state machine: one pure function from what is known to what is done next.
 
-``pending → preflight → step(i) → bake → promoted``, out of any of which ``rolling_back → rolled_back``. A pause is a
-phase of its own and keeps the weight: the champion's share of traffic does not change while people think.
-"""
+``pending → preflight → shadow → step(i) → bake → promoted``, out of any of which ``rolling_back → rolled_back``. The
+shadow is the stage before the first step and goes by the same rules. A pause is a phase of its own and keeps the
+weight: the share of traffic does not change while people think.
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gauntlet.core.duration import words
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.rollout import (
     CanaryAnalysis,
@@ -19,7 +20,7 @@ from gauntlet.core.records.rollout import (
     RolloutPhase,
     RolloutState,
 )
-from gauntlet.core.specs.rollout import RolloutSection, StepSection
+from gauntlet.core.specs.rollout import SHADOW, RolloutSection, Stage, stage_name
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,15 @@ MAX_RESTARTS = 2
 
 
 def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, reason: str) -> Transition:
-    """Begin a step at its weight, with a fresh window, or the bake when there is no further one."""
+    """Begin a stage at its weight, with a fresh window, or the bake when there is no further one."""
     if step >= len(plan.steps):
         done = _moved(state, now, phase=RolloutPhase.BAKE, step=len(plan.steps), pause=None, reason=reason)
         return Transition(done, (_route(done.weight_ppm, plan, now),), "passed")
-    weight = plan.steps[step].weight_ppm
+    weight = plan.stage(step).weight_ppm
     entered = _moved(
         state,
         now,
-        phase=RolloutPhase.STEP,
+        phase=_running(step),
         step=step,
         weight_ppm=weight,
         step_started_at=now,
@@ -112,6 +113,7 @@ def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, r
         restarts=state.restarts if step == state.step else 0,
         pause=None,
         hold_until=None,
+        extended_until=None,
         reason=reason,
     )
     return Transition(entered, (_route(weight, plan, now),), "entered")
@@ -127,10 +129,11 @@ def lease_renewal_due(lease_until: datetime | None, plan: RolloutSection, now: d
     return lease_until is None or lease_until - now < plan.lease / 2 + plan.tick
 
 
-def missing_evidence(analysis: CanaryAnalysis, step: StepSection) -> str | None:
-    """What a step still waits for in counts, as words."""
+def missing_evidence(analysis: CanaryAnalysis, step: Stage) -> str | None:
+    """What a stage still waits for in counts, as words."""
+    requests = "canary requests" if step.weight_ppm else "requests scored by both"
     counts = (
-        ("canary requests", analysis.requests, step.requests),
+        (requests, analysis.requests, step.requests),
         ("entities", analysis.entities, step.entities),
         ("labels", analysis.labels, step.labels),
     )
@@ -145,7 +148,7 @@ def _ending(state: RolloutState, plan: RolloutSection, seen: Observation, now: d
         return _roll_back(state, now, f"aborted by {abort.by}: {abort.reason}")
     if seen.superseded is not None:
         ended = finish(state, RolloutPhase.SUPERSEDED, now, seen.superseded)
-        return Transition(ended, (Alert("warning", seen.superseded),), "superseded")
+        return Transition(ended, (Withdraw(), Alert("warning", seen.superseded)), "superseded")
     if seen.withdrawn is not None:
         return _roll_back(state, now, seen.withdrawn, harmful=True)
     if seen.analysis is not None and _condemned(state, plan, seen.analysis, now):
@@ -162,7 +165,7 @@ def _condemned(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalys
         return False
     if analysis.critical:
         return True
-    warm = state.step < len(plan.steps) and now - state.step_started_at < plan.steps[state.step].warm_up
+    warm = state.step < len(plan.steps) and now - state.step_started_at < plan.stage(state.step).warm_up
     return analysis.outcome is Outcome.FAILED and not warm
 
 
@@ -174,6 +177,12 @@ def _obey(
     for command in seen.commands:
         said = f"{command.kind.value} by {command.by}: {command.reason}"
         state = _carried_out(moved.state if moved else state, (command,))
+        if seen.frozen is not None and command.kind in _FORWARD:
+            why = f"{command.kind.value} by {command.by} is not carried out, frozen: {seen.frozen}"
+            stay = (_route(state.weight_ppm, plan, now),) if state.phase in _IN_TRAFFIC else ()
+            moved = Transition(_moved(state, now, reason=why), (*stay, Alert("warning", why)), "refused")
+            state = moved.state
+            continue
         moved = _command(state, plan, command, now, said)
         state = moved.state
     return state, moved
@@ -187,29 +196,35 @@ def _command(
         case CommandKind.PAUSE if state.phase in _IN_TRAFFIC:
             return Transition(_paused(state, PauseCause.MANUAL, now, said), stay, "paused")
         case CommandKind.RESUME if state.pause is PauseCause.MANUAL:
-            return Transition(_moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=said), stay, "resumed")
+            again = _moved(state, now, phase=_running(state.step), pause=None, reason=said)
+            return Transition(again, stay, "resumed")
         case CommandKind.RESUME if state.phase is RolloutPhase.PAUSED:
-            again = enter(state.model_copy(update={"restarts": 0}), plan, state.step, now, said)
-            return Transition(again.state, again.actions, "restarted")
+            begun = enter(state.model_copy(update={"restarts": 0}), plan, state.step, now, said)
+            return Transition(begun.state, begun.actions, "restarted")
         case CommandKind.PROMOTE_STEP if state.phase in _STEPPING:
             return enter(state, plan, state.step + 1, now, said)
         case CommandKind.PROMOTE if state.phase in _STEPPING:
             return enter(state, plan, len(plan.steps), now, said)
-        case CommandKind.EXTEND | CommandKind.HOLD_UNTIL if command.until is not None:
+        case CommandKind.EXTEND if command.until is not None and state.phase in _STEPPING:
+            return Transition(_moved(state, now, extended_until=command.until, reason=said), stay, "extended")
+        case CommandKind.HOLD_UNTIL if command.until is not None and state.phase in _STEPPING:
             return Transition(_moved(state, now, hold_until=command.until, reason=said), stay, "held")
     nothing = f"{command.kind.value} changes nothing in phase {state.phase.value}"
     return Transition(_moved(state, now, reason=nothing), stay, "ignored")
 
 
 def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now: datetime) -> Transition:
-    if state.phase in (RolloutPhase.PENDING, RolloutPhase.SHADOW):
+    if state.phase is RolloutPhase.PENDING:
         return Transition(state, (), "waiting")
     if state.phase is RolloutPhase.PREFLIGHT:
-        return enter(state, plan, 0, now, f"step 1 of {len(plan.steps)} at {plan.steps[0].weight:g} %")
+        first = plan.stages[0]
+        if seen.frozen is not None:
+            return Transition(_moved(state, now, reason=f"waits to begin, frozen: {seen.frozen}"), (), "waiting")
+        return enter(state, plan, first, now, f"begins with {_named(first, plan)}")
     if state.phase is RolloutPhase.BAKE:
         return Transition(state, (_route(state.weight_ppm, plan, now),), "ready")
     if seen.lapsed:
-        text = f"lease lapsed, the canary had no traffic: step {state.step + 1} starts again"
+        text = f"lease lapsed, the canary had no traffic: {stage_name(state.step)} starts again"
         again = enter(state, plan, state.step, now, text)
         begun = _paused(again.state, state.pause, now, text) if state.pause is PauseCause.MANUAL else again.state
         return Transition(begun, (*again.actions, Alert("warning", text)), "restarted")
@@ -221,33 +236,56 @@ def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now:
 
 
 def _step(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalysis | None, now: datetime) -> Transition:
-    step = plan.steps[state.step]
+    step = plan.stage(state.step)
     waited = now - state.step_started_at
     held = waited >= step.warm_up + step.hold and (state.hold_until is None or now >= state.hold_until)
     lacking = _lacking(analysis, state, step)
-    if lacking and lacking[0] is PauseCause.INCOMPLETE and waited >= 2 * (step.warm_up + step.hold):
-        return _begin_again(state, plan, lacking[1], now)
     if held and lacking is None:
-        where = f"step {state.step + 1} of {len(plan.steps)} passed"
-        following = f", on to {plan.steps[state.step + 1].weight:g} %" if state.step + 1 < len(plan.steps) else ""
-        return enter(state, plan, state.step + 1, now, where + following)
-    if step.max_hold is not None and waited >= step.max_hold and held and lacking is not None:
+        return _passed(state, plan, now)
+    if lacking and waited >= 2 * (step.warm_up + step.hold):
+        if lacking[0] is PauseCause.INCOMPLETE:
+            return _begin_again(state, plan, lacking[1], now)
+        if lacking[0] is PauseCause.NO_TRAFFIC:
+            return _pause(state, plan, PauseCause.NO_TRAFFIC, now, lacking[1])
+    patience = step.max_hold is not None and waited >= step.max_hold and held
+    if patience and lacking is not None and (state.extended_until is None or now >= state.extended_until):
         return _out_of_patience(state, plan, lacking, now)
     reason = lacking[1] if lacking else f"holding at {step.weight:g} % for {_left(step, state, now)} more"
-    waiting = _moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=reason)
+    waiting = _moved(state, now, phase=_running(state.step), pause=None, reason=reason + _verdict_in(analysis))
     return Transition(waiting, (_route(state.weight_ppm, plan, now),), "waiting")
+
+
+def _passed(state: RolloutState, plan: RolloutSection, now: datetime) -> Transition:
+    last = state.step + 1 >= len(plan.steps)
+    passed = f"{stage_name(state.step)} of {len(plan.steps)} passed" if plan.steps else "shadow passed"
+    if last and plan.finish == "ask":
+        told = f"{passed}, and the plan with it: promote it, or abort"
+        paused = _paused(state, PauseCause.MANUAL, now, told)
+        return Transition(paused, (_route(state.weight_ppm, plan, now), Alert("info", told)), "finished")
+    following = "" if last else f", on to {plan.stage(state.step + 1).weight:g} %"
+    return enter(state, plan, state.step + 1, now, passed + following)
+
+
+def _named(number: int, plan: RolloutSection) -> str:
+    if number == SHADOW:
+        return "the shadow: the challenger scores, and answers nothing"
+    return f"step {number + 1} of {len(plan.steps)} at {plan.stage(number).weight:g} %"
+
+
+def _running(step: int) -> RolloutPhase:
+    return RolloutPhase.SHADOW if step == SHADOW else RolloutPhase.STEP
 
 
 def _begin_again(state: RolloutState, plan: RolloutSection, why: str, now: datetime) -> Transition:
     """What the journal has lost stays lost: only a window that begins now can become a complete one."""
     if state.restarts >= MAX_RESTARTS:
         return _pause(state, plan, PauseCause.INCOMPLETE, now, why)
-    again = enter(state, plan, state.step, now, f"step {state.step + 1} starts again: {why}")
+    again = enter(state, plan, state.step, now, f"{stage_name(state.step)} starts again: {why}")
     counted = again.state.model_copy(update={"restarts": state.restarts + 1})
     return Transition(counted, (*again.actions, Alert("warning", counted.reason)), "restarted")
 
 
-def _lacking(analysis: CanaryAnalysis | None, state: RolloutState, step: StepSection) -> tuple[PauseCause, str] | None:
+def _lacking(analysis: CanaryAnalysis | None, state: RolloutState, step: Stage) -> tuple[PauseCause, str] | None:
     """Why the step cannot pass on this evidence."""
     if analysis is None or analysis.step != state.step:
         return PauseCause.INCONCLUSIVE, "not judged yet"
@@ -256,8 +294,7 @@ def _lacking(analysis: CanaryAnalysis | None, state: RolloutState, step: StepSec
     missing = missing_evidence(analysis, step)
     if missing is not None:
         cause = PauseCause.INCONCLUSIVE if analysis.requests else PauseCause.NO_TRAFFIC
-        wait = f", about {analysis.seconds_to_verdict:.0f} s more" if analysis.seconds_to_verdict else ""
-        return cause, f"waiting for evidence: {missing}{wait}"
+        return cause, f"waiting for evidence: {missing}"
     if not analysis.outcome.satisfied:
         return PauseCause.INCONCLUSIVE, analysis.reason
     return None
@@ -271,7 +308,7 @@ def _out_of_patience(
     if plan.on_max_hold == "roll_back" and cause is PauseCause.INCONCLUSIVE:
         return _roll_back(state, now, f"no verdict within the longest hold: {why}")
     if plan.on_max_hold == "extend" and cause is PauseCause.INCONCLUSIVE:
-        extended = _moved(state, now, phase=RolloutPhase.STEP, pause=None, reason=f"extended: {why}")
+        extended = _moved(state, now, phase=_running(state.step), pause=None, reason=f"extended: {why}")
         return Transition(extended, (_route(state.weight_ppm, plan, now),), "extended")
     return _pause(state, plan, cause, now, why)
 
@@ -313,11 +350,19 @@ def _moved(state: RolloutState, now: datetime, **changes: object) -> RolloutStat
     return state.model_copy(update={"updated_at": now, **changes})
 
 
-def _left(step: StepSection, state: RolloutState, now: datetime) -> str:
+def _left(step: Stage, state: RolloutState, now: datetime) -> str:
     until = state.step_started_at + step.warm_up + step.hold
     until = max(until, state.hold_until) if state.hold_until else until
-    return f"{max(timedelta(0), until - now).total_seconds():.0f} s"
+    return words(max(timedelta(0), until - now).total_seconds())
 
 
-_STEPPING = frozenset({RolloutPhase.STEP, RolloutPhase.PAUSED})
+def _verdict_in(analysis: CanaryAnalysis | None) -> str:
+    """How long a verdict takes at the traffic there is."""
+    if analysis is None or not analysis.seconds_to_verdict:
+        return ""
+    return f"; at this traffic a verdict in about {words(analysis.seconds_to_verdict)}"
+
+
+_STEPPING = frozenset({RolloutPhase.SHADOW, RolloutPhase.STEP, RolloutPhase.PAUSED})
+_FORWARD = frozenset({CommandKind.PROMOTE_STEP, CommandKind.PROMOTE})
 _IN_TRAFFIC = _STEPPING | {RolloutPhase.BAKE}

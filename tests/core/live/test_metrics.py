@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from gauntlet.core.live.case import Case
-from gauntlet.core.live.catalogue import LABEL_METRICS, METRICS
+from gauntlet.core.live.catalogue import LABEL_METRICS, METRICS, SHADOW_METRICS
 from gauntlet.core.live.latency import latency, slowest_of_unit
 from gauntlet.core.live.scores import (
     blurred_psi,
@@ -19,7 +20,7 @@ from gauntlet.core.live.scores import (
     score_shift,
     score_spread,
 )
-from gauntlet.core.live.traffic import error_rate, fallback_rate, invalid_outputs, sample_ratio
+from gauntlet.core.live.traffic import error_rate, fallback_rate, invalid_outputs, sample_ratio, shadow_errors
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.rollout import ExpectedShift
 
@@ -285,3 +286,38 @@ def test_sentences_can_be_read(window: Any, case: Any) -> None:
         for verdict in metric(window(label=labelled), thresholds(case)):
             assert verdict.sentence.startswith(f"{verdict.metric}: ")
             assert "nan" not in verdict.sentence
+
+
+# ---- the shadow
+
+
+def shadow(window: Any, n: int = 600, failed: float = 0.0, **changes: Any) -> Any:
+    """Nobody is in the canary arm; both versions score what stable answers, but for what the challenger cannot."""
+    rng = np.random.default_rng(9)
+    broken = rng.random(n) < failed
+    made = window(n, 0.2, arm=lambda values, _: np.zeros(n, dtype=bool), shadow_failed=broken, said=1e-9, **changes)
+    return replace(made, share=0.0, canary=np.where(broken, np.nan, made.canary))
+
+
+@pytest.mark.parametrize("name", SHADOW_METRICS)
+def test_in_the_shadow_the_same_model_passes_and_nothing_is_no_pass(name: str, window: Any, case: Any) -> None:
+    for verdict in SHADOW_METRICS[name](shadow(window), thresholds(case)):
+        assert verdict.outcome is PASSED, verdict.sentence
+    for verdict in SHADOW_METRICS[name](shadow(window, 0), thresholds(case)):
+        assert verdict.outcome is INCONCLUSIVE, verdict.sentence
+
+
+def test_a_challenger_that_cannot_score_is_found_in_the_shadow(window: Any, case: Any) -> None:
+    verdict = shadow_errors(shadow(window, failed=0.1), case())[0]
+    assert (verdict.outcome, verdict.critical) == (FAILED, True)
+    assert shadow_errors(shadow(window, failed=0.004), case())[0].outcome is PASSED
+
+
+def test_a_challenger_that_scores_otherwise_is_found_in_the_shadow(window: Any, case: Any) -> None:
+    told = shadow(window, canary=lambda values, _: np.clip(values["stable"] + 0.3, 0, 1))
+    assert score_shift(told, thresholds(case))[0].outcome is FAILED
+
+
+def test_what_counts_in_the_shadow_is_what_both_have_scored(window: Any) -> None:
+    told = shadow(window, failed=0.5)
+    assert told.requests == told.entities == int(np.isfinite(told.canary).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from gauntlet.core import sequential
@@ -34,13 +35,25 @@ def label_ratio(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
             "label_ratio",
             Outcome.FAILED if log_e >= case.needed else Outcome.PASSED,
             f"{canary} of {canary + stable} labelled units met the canary for a share of {percent(window.share)}"
-            f"{evidence_words(log_e, case.needed)}",
+            f"{_coverage(window)}{evidence_words(log_e, case.needed)}",
             values=(1 - window.share, canary / (canary + stable)),
             limit=window.share,
             counts=(stable, canary),
             evidence=(log_e, case.needed),
         ),
     )
+
+
+def _coverage(window: Window) -> str:
+    """How many of each arm's mature requests have a label."""
+    import numpy as np
+
+    if window.mature is None:
+        return ""
+    due = window.mature & window.settled
+    known = due & np.isfinite(window.label)
+    shares = [percent(int((known & arm).sum()) / max(1, int((due & arm).sum()))) for arm in (window.arm, ~window.arm)]
+    return f"; {shares[0]} of its mature requests have a label, {shares[1]} of the champion's"
 
 
 def log_loss(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
@@ -54,7 +67,11 @@ def log_loss(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     return (
         verdict(
             "log_loss",
-            outcome_of(harm=change > limit, significant=low > limit),
+            outcome_of(
+                harm=change > limit,
+                significant=low > limit,
+                leaning=case.leans(change - limit, _error(ours - theirs)),
+            ),
             f"{ours.mean():.4f} against {theirs.mean():.4f} on {label.size} labelled requests scored by both: "
             f"{change:+.4f} [{low:+.4f}, {high:+.4f}], limit +{limit:g}",
             values=(float(theirs.mean()), float(ours.mean())),
@@ -79,7 +96,11 @@ def calibration(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     return (
         verdict(
             "calibration",
-            outcome_of(harm=change > limit, significant=least - most > limit),
+            outcome_of(
+                harm=change > limit,
+                significant=least - most > limit,
+                leaning=case.leans(change - limit, _error(canary - label) + _error(stable - label)),
+            ),
             f"mean score {ours:+.4f} off the label rate of {percent(float(label.mean()))} against {theirs:+.4f} on "
             f"{label.size} labelled requests, limit {limit:g} farther",
             values=(theirs, ours),
@@ -94,6 +115,10 @@ def _labelled(window: Window) -> tuple[Floats, Floats, Floats]:
 
     rows = window.paired & np.isfinite(window.label)
     return window.stable[rows], window.canary[rows], window.label[rows]
+
+
+def _error(values: Floats) -> float:
+    return float(values.std()) / math.sqrt(values.size)
 
 
 def _losses(scores: Floats, label: Floats) -> Floats:

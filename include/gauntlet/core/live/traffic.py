@@ -97,6 +97,38 @@ def invalid_outputs(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     )
 
 
+def shadow_errors(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
+    """Requests that the challenger could not score although it was only to shadow them."""
+    import numpy as np
+
+    failed = window.shadow_failed if window.shadow_failed is not None else np.zeros(window.arm.size, dtype=bool)
+    tried = first_of_unit(window.unit, failed | (np.isfinite(window.stable) & np.isfinite(window.canary)))
+    n = int(tried.sum())
+    if n == 0:
+        return (verdict("shadow_errors", Outcome.INCONCLUSIVE, "the challenger has scored nothing yet", critical=True),)
+    count, limit = int((failed & tried).sum()), case.checks.error_rate_increase
+    log_e = sequential.rate_log_e(count, n, limit)
+    rate = count / n
+    return (
+        verdict(
+            "shadow_errors",
+            outcome_of(
+                harm=rate > limit,
+                significant=log_e >= case.needed,
+                leaning=case.leans(rate - limit, math.sqrt(rate * (1 - rate) / n)),
+            ),
+            f"{percent(rate)} of {n} requests could not be scored, limit {percent(limit)}"
+            f"{evidence_words(log_e, case.needed)}",
+            critical=True,
+            values=(0.0, rate),
+            limit=limit,
+            counts=(n, n),
+            evidence=(log_e, case.needed),
+            interval=sequential.rate_interval(count, n, case.alpha),
+        ),
+    )
+
+
 def _beyond_log_e(window: Window, events: Mask, limit: float, alpha: float) -> float:
     """Log e-value against "the canary's rate is at most the champion's plus the limit".
 

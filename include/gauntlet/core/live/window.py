@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.core.journal import Status
+from gauntlet.core.journal import SHADOW_FAILED, Status
 from gauntlet.core.records.rollout import PPM, Arm
 from gauntlet.core.routing import Basis
 
@@ -19,17 +20,31 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
+PRODUCT = "product:"
+"""A column of a product metric's values, each of the row's own arm, is called this and the metric's name."""
 INVALID = "invalid"
 """A journal ``error`` that begins with this says that the score was not finite or not in range."""
 
 
 @dataclass(frozen=True)
+class Product:
+    """A product metric's value per row, NaN where there is none: both versions' where a value follows from a score,
+    else that of the row's own arm. ``error`` says why it could not be had.
+    """
+
+    stable: Floats
+    canary: Floats
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Window:
-    """Evidence of one step; every array has shape (rows,), in order of arrival.
+    """Evidence of one stage; every array has shape (rows,), in order of arrival.
 
     ``unit`` numbers what was randomised: the entity, or the request where there is no entity. ``stable`` and
     ``canary`` are both versions' scores of the row, NaN where a version did not score it. ``settled`` rows came
-    after the warm-up. ``label`` is NaN until it is mature.
+    after the warm-up. ``label`` is NaN until it is mature, and where it is not known although ``mature``.
+    ``shadow_failed``: the challenger could not score a row that the champion answered. ``share`` 0 is the shadow.
     """
 
     share: float
@@ -44,31 +59,42 @@ class Window:
     settled: Mask
     label: Floats
     complete: bool
+    shadow_failed: Mask | None = None
+    mature: Mask | None = None
+    products: Mapping[str, Product] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> Mask:
+        """Rows after the warm-up that count for a stage: the canary arm's, in the shadow those both have scored."""
+        return self.settled & (self.arm if self.share > 0 else self._both)
 
     @property
     def requests(self) -> int:
-        """Rows of the canary arm after the warm-up."""
-        return int((self.arm & self.settled).sum())
+        """Rows that count."""
+        return int(self.judged.sum())
 
     @property
     def entities(self) -> int:
-        """Distinct units of the canary arm after the warm-up."""
-        return distinct(self.unit[self.arm & self.settled])
+        """Distinct units of the rows that count."""
+        return distinct(self.unit[self.judged])
 
     @property
     def labels(self) -> int:
-        """Labelled rows of the canary arm after the warm-up."""
+        """Labelled rows among those that count."""
         import numpy as np
 
-        return int((self.arm & self.settled & np.isfinite(self.label)).sum())
+        return int((self.judged & np.isfinite(self.label)).sum())
 
     @property
     def paired(self) -> Mask:
         """Rows that both versions scored, one per unit: the first."""
+        return first_of_unit(self.unit, self.settled & self._both)
+
+    @property
+    def _both(self) -> Mask:
         import numpy as np
 
-        both = self.settled & np.isfinite(self.stable) & np.isfinite(self.canary)
-        return first_of_unit(self.unit, both)
+        return np.isfinite(self.stable) & np.isfinite(self.canary)
 
 
 def read_window(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: int, settled_from: datetime) -> Window:
@@ -104,6 +130,13 @@ def read_window(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: i
         settled=at[rows] >= int(settled_from.timestamp() * 1e6),
         label=_numbers(table, "label")[rows] if "label" in table.column_names else np.full(rows.size, np.nan),
         complete=is_complete(table),
+        shadow_failed=_begins(table, "error", SHADOW_FAILED)[rows] & ~arm,
+        mature=_says_true(table, "mature")[rows],
+        products={
+            name.removeprefix(PRODUCT): Product(*_of_arm(_numbers(table, name)[rows], arm))
+            for name in table.column_names
+            if name.startswith(PRODUCT)
+        },
     )
 
 
@@ -154,6 +187,20 @@ def _begins(table: pa.Table, name: str, start: str, *, whole: bool = False) -> M
 
 def _says(table: pa.Table, name: str, word: str) -> Mask:
     return _begins(table, name, word, whole=True)
+
+
+def _says_true(table: pa.Table, name: str) -> Mask:
+    import numpy as np
+
+    if name not in table.column_names:
+        return np.zeros(table.num_rows, dtype=bool)
+    return np.asarray(table.column(name).to_numpy(), dtype=bool)
+
+
+def _of_arm(values: Floats, arm: Mask) -> tuple[Floats, Floats]:
+    import numpy as np
+
+    return np.where(arm, np.nan, values), np.where(arm, values, np.nan)
 
 
 def _scores(answer: Floats, other: Floats, arm: Mask, answered: Mask) -> tuple[Floats, Floats]:

@@ -119,7 +119,8 @@ class CanaryAnalysis(Record):
 class RolloutState(Record):
     """A rollout after one tick.
 
-    ``step`` is the step the rollout is in; it is the number of steps in phase ``bake``, when all have passed.
+    ``step`` is the stage the rollout is in: -1 in the shadow, then the steps from 0, and the number of steps in phase
+    ``bake``, when all have passed.
     ``looks`` counts the looks at this step. ``step_epoch`` is the first routing epoch of this step.
     """
 
@@ -143,6 +144,8 @@ class RolloutState(Record):
     looks: int = 0
     pause: PauseCause | None = None
     hold_until: Instant | None = None
+    extended_until: Instant | None = None
+    """A person's word that the stage may wait this long for evidence, whatever its longest hold."""
     restarts: int = 0
     """How often this step has begun again because its journal was incomplete."""
     commands: tuple[str, ...] = ()
@@ -153,8 +156,9 @@ class RolloutState(Record):
     """Whether it ended because of what the candidate did: its release is quarantined."""
 
     def step_done(self, step: int) -> bool:
-        """Whether the rollout has passed ``step``."""
-        return self.step > step or self.ready
+        """Whether the rollout has passed stage ``step``."""
+        begun = self.phase not in (RolloutPhase.PENDING, RolloutPhase.PREFLIGHT)
+        return (begun and self.step > step) or self.ready
 
     @property
     def ready(self) -> bool:
@@ -196,7 +200,10 @@ class CommandKind(StrEnum):
 
 
 class RolloutCommand(Record):
-    """A person's word to a rollout, carried out by the next tick. ``until`` belongs to extend and hold."""
+    """A person's word to a rollout, carried out by the next tick.
+
+    ``until``: with ``hold_until`` the stage does not pass before, with ``extend`` its longest hold is not over before.
+    """
 
     command: str
     rollout: str

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gauntlet.core.duration import Duration
+from gauntlet.core.errors import SpecError
 from gauntlet.core.specs.base import Section
+from gauntlet.core.specs.plans import PLANS
+from gauntlet.core.specs.profit import ProfitSection
+
+SHADOW = -1
+"""The number of the stage before the first step, in which the challenger answers nothing."""
 
 
-class StepSection(Section):
-    """One weight of the ramp: passes when time *and* requests *and* entities *and* all checks are there."""
+class HoldSection(Section):
+    """A stage passes when time *and* requests *and* entities *and* labels *and* all checks are there."""
 
-    weight: float = Field(gt=0, le=100)
-    """Percent of traffic."""
     hold: Duration
     requests: int = Field(ge=1)
-    """Least canary requests for a verdict."""
+    """Least canary requests for a verdict; in the shadow, requests that both versions have scored."""
     entities: int = Field(ge=0, default=0)
     max_hold: Duration | None = None
     """Longest wait for evidence; then ``on_max_hold``."""
@@ -26,10 +30,125 @@ class StepSection(Section):
     labels: int = Field(ge=0, default=0)
     """Least canary requests with a mature label; 0 asks for none."""
 
+
+class ShadowSection(HoldSection):
+    """Before any traffic: the challenger scores, after the response is sent, what the champion has answered."""
+
+    @property
+    def weight(self) -> float:
+        """Percent of traffic it answers: none."""
+        return 0.0
+
+    @property
+    def weight_ppm(self) -> int:
+        """The weight in parts per million."""
+        return 0
+
+
+class StepSection(HoldSection):
+    """One weight of the ramp."""
+
+    weight: float = Field(gt=0, le=100)
+    """Percent of traffic."""
+
     @property
     def weight_ppm(self) -> int:
         """The weight in parts per million."""
         return round(self.weight * 10_000)
+
+
+Stage = ShadowSection | StepSection
+
+
+class LabelsSection(Section):
+    """How labels that become known later find the predictions they belong to."""
+
+    by: Literal["entity", "request"] = "entity"
+    """``request``: the source's ``key`` is the request id; ``entity``: the entity's row nearest in event time."""
+    within: Duration = Field(default="1h", validate_default=True)
+    """By entity: the farthest that a row's event time may be from its request."""
+    maturity: Duration | None = None
+    """A label counts when it became known within this time after its request, and is looked for when that time has
+    passed: the same for both arms. Without one, ``source.label_delay``."""
+
+
+class ProductMetric(Section):
+    """A metric of your own: profit, a Python function or an SQL query. One value per request.
+
+    Fails when the challenger is worse than the champion by more than ``margin``, beyond chance at any time.
+    """
+
+    margin: float = Field(gt=0)
+    """Largest loss, per request, that is tolerated; in the metric's own unit."""
+    better: Literal["higher", "lower"] = "higher"
+    profit: ProfitSection | None = None
+    """Value of each version's decision on the same request with a mature label."""
+    function: str | None = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", default=None)
+    """``module:function``, called with a mapping from column to array; one value per request, NaN where none."""
+    sql: str | None = None
+    """A SELECT that gives ``request_id`` or ``entity``, and ``value``. Bound: ``:since``, ``:until``, ``:rollout``.
+    Without ``uri`` it reads the table ``requests`` of this stage's requests, and nothing else."""
+    uri: str | None = None
+    """SQLAlchemy URL of the database that ``sql`` asks, in a read-only transaction; may hold ``${NAME}``."""
+    columns: tuple[str, ...] = ()
+    """Columns of the source that are joined with the label for ``function`` and ``sql``."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest possible value, where there are: the interval is then exact at every sample size."""
+    least: int = Field(ge=2, default=30)
+    """Least values of each version for a verdict."""
+    critical: bool = False
+    """Whether a failure ends the rollout even while the stage warms up."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(way is not None for way in (self.profit, self.function, self.sql)) != 1:
+            raise ValueError("give one of profit, function or sql")
+        if self.uri is not None and self.sql is None:
+            raise ValueError("uri: belongs to sql")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds: the first must be smaller, got {list(self.bounds)}")
+        return self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the metric reads anything that comes with the label."""
+        return self.profit is not None or bool(self.columns)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The source columns it needs."""
+        return self.columns + (self.profit.reads if self.profit else ())
+
+
+class ABSection(Section):
+    """What an A/B test must be able to see; from it follows how long it runs."""
+
+    weight: float = Field(gt=0, lt=100, default=50.0)
+    """Percent of traffic of the challenger, from the first request to the last."""
+    baseline: float
+    """The metric now: a rate, or a mean where ``sd`` is given."""
+    change: float
+    """The smallest change of it that must be seen."""
+    sd: float | None = Field(gt=0, default=None)
+    """The standard deviation of a mean; without one, ``baseline`` is a rate."""
+    power: float = Field(gt=0, lt=1, default=0.8)
+    alpha: float = Field(gt=0, lt=0.5, default=0.05)
+    hold: Duration = Field(default="7d", validate_default=True)
+    """Least time, so that every day of the week is in it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _ = self.horizon
+        return self
+
+    @property
+    def horizon(self) -> int:
+        """Canary requests that the power analysis asks for."""
+        from gauntlet.core.ab import horizon
+
+        return horizon(
+            self.baseline, self.change, sd=self.sd, share=self.weight / 100, power=self.power, alpha=self.alpha
+        )
 
 
 class LiveChecks(Section):
@@ -69,8 +188,21 @@ class LiveChecks(Section):
 class RolloutSection(Section):
     """The plan. ``bootstrap`` says how a first model, with nothing to compare, becomes champion."""
 
-    steps: tuple[StepSection, ...] = Field(min_length=1)
+    plan: Literal["ramp", "blue_green", "shadow_only", "ab"] = "ramp"
+    """Fills in what is not said: ``ramp`` 1 to 100 %; ``blue_green`` shadow, then 100 %; ``shadow_only``;
+    ``ab`` one fixed split with the horizon of section ``ab``. What is said wins."""
+    shadow: ShadowSection | None = None
+    """Before the first step; ``None``: no shadow."""
+    steps: tuple[StepSection, ...] = ()
+    ab: ABSection | None = None
+    finish: Literal["promote", "ask"] = "promote"
+    """After the last stage: become champion, or wait for a person's promote or abort."""
+    on_new: Literal["queue", "supersede", "reject"] = "queue"
+    """A new candidate while a canary runs waits (the newest does), takes its place, or is never taken by itself."""
     checks: LiveChecks = LiveChecks()
+    labels: LabelsSection = LabelsSection()
+    metrics: dict[str, ProductMetric] = {}
+    """Product metrics by name, judged at every stage."""
     tick: Duration = Field(default="30s", validate_default=True)
     lease: Duration = Field(default="5m", validate_default=True)
     """Without a tick for this long, the canary's weight falls to 0 by itself."""
@@ -83,11 +215,57 @@ class RolloutSection(Section):
     golden_ms: float = Field(gt=0, default=50.0)
     """Preflight: the longest that one more golden row may take the live server."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, said: Any) -> Any:
+        if not isinstance(said, dict):
+            return said
+        filling = PLANS.get(said.get("plan", "ramp"))
+        return {**filling(said), **said} if filling else said
+
+    @field_validator("metrics")
+    @classmethod
+    def _names(cls, metrics: dict[str, ProductMetric]) -> dict[str, ProductMetric]:
+        for name in metrics:
+            if not name.replace("_", "").isalnum() or not name.islower():
+                raise ValueError(f"{name!r}: name a metric in lower case, as in conversion_rate")
+        return metrics
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         weights = [step.weight for step in self.steps]
         if weights != sorted(set(weights)):
             raise ValueError(f"steps: weights must rise, got {weights}")
+        if self.plan == "ab" and self.ab is None:
+            raise ValueError("ab: say what the test must be able to see: baseline and change")
+        if not self.steps and (self.shadow is None or self.finish == "promote"):
+            raise ValueError("steps: without one nobody ever meets the challenger; plan: shadow_only has none")
         if self.lease <= self.tick * 2:
             raise ValueError("lease: must be more than two ticks, or every late tick ends the canary")
         return self
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The numbers of all stages in order: :data:`SHADOW` where there is one, then the steps from 0."""
+        return ((SHADOW,) if self.shadow else ()) + tuple(range(len(self.steps)))
+
+    def stage(self, number: int) -> Stage:
+        """A stage by its number.
+
+        Raises:
+            SpecError: the plan has none; it has been changed while a rollout followed it.
+        """
+        if number == SHADOW and self.shadow is not None:
+            return self.shadow
+        if 0 <= number < len(self.steps):
+            return self.steps[number]
+        raise SpecError(f"rollout: the plan has no {stage_name(number)} any more; abort the rollout that is in it")
+
+
+def stage_name(number: int) -> str:
+    """What people call a stage.
+
+    >>> stage_name(SHADOW), stage_name(0)
+    ('shadow', 'step 1')
+    """
+    return "shadow" if number == SHADOW else f"step {number + 1}"
