@@ -3,6 +3,7 @@
 ``pending → preflight → shadow → step(i) → bake → promoted``, out of any of which ``rolling_back → rolled_back``. The
 shadow is the stage before the first step and goes by the same rules. A pause is a phase of its own and keeps the
 weight: the share of traffic does not change while people think.
+"""
 
 from __future__ import annotations
 
