@@ -20,10 +20,11 @@ for spec in specs("retrain"):
         trained = tasks.train(run)
 
         @task_group
-        def gates(wanted=spec.gates.names, run=run):
-            """One task per gate; all run, whatever the others say."""
-            for gate in wanted:
-                tasks.run_gate.override(task_id=gate)(run, gate)
+        def gates(spec=spec, run=run):
+            """One task per gate; all run, whatever the others say. A person is asked last, of what is good so far."""
+            gates = {gate: tasks.run_gate.override(task_id=gate)(run, gate) for gate in spec.gates.names}
+            if approval := gates.pop("approval", None):
+                list(gates.values()) >> tasks.ask_approval(spec, run) >> approval
 
         registered = tasks.register_challenger(run)
         chain(

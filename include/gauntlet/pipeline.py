@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
-from gauntlet.core.records.gates import GateReceipt, PromotionDecision
+from gauntlet.core.records.gates import Approval, GateReceipt, PromotionDecision
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
@@ -134,6 +134,20 @@ def run_gate(run: RunContext, gate: str) -> GateReceipt:
 def register_challenger(run: RunContext) -> PromotionDecision:
     """Register the candidate, if the exact set of receipts lets it."""
     from gauntlet.stages.register import register_challenger as stage
+def approval_question(run: RunContext) -> str:
+    """What a person who is asked to approve a candidate should read, as Markdown."""
+    from gauntlet.stages.answer_approval import question as stage
+
+    return stage(_services(), run)
+
+
+def answer_approval(run: RunContext, *, approver: str, approved: bool, reason: str) -> Approval:
+    """Record a person's yes or no; the gate ``approval`` judges it."""
+    from gauntlet.stages.answer_approval import answer_approval as stage
+
+    return stage(_services(), run.model, run.run, approver=approver, approved=approved, reason=reason)
+
+
 
     return stage(_services(), run)
 

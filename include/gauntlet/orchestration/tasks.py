@@ -12,6 +12,7 @@ from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 if TYPE_CHECKING:
     from gauntlet.core.records.rollout import RolloutState
 
+    from gauntlet.core.spec import ModelSpec
 RUN_PARAMS = {
     "reason": Param("", type="string", title="Reason", description="Why you start this run. Needed when it is you."),
     "as_of": Param(
@@ -73,6 +74,16 @@ def choose_path(state: RolloutState, *, ramp: str, bootstrap: str) -> str:
 
 
 def announce(asset: Any) -> Any:
+def ask_approval(spec: ModelSpec, run: Any) -> Any:
+    """Park the run until a person has answered; the gate ``approval`` judges the answer."""
+    from gauntlet.core.gates.approval import ApprovalConfig
+    from gauntlet.orchestration.approval import FORM, AskApproval
+
+    config = spec.gates.config("approval")
+    assert isinstance(config, ApprovalConfig)
+    return AskApproval(task_id="ask_approval", run_context=run, within=config.within, params=FORM)
+
+
     """A task that updates an asset: the signal for the next DAG."""
 
     @task(task_id="announce", outlets=[asset])

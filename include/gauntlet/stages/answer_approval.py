@@ -1,15 +1,19 @@
-"""Record a person's word on a run, for the gate ``approval``; the gate then judges who said what, and when."""
+"""A person's word on a run, for the gate ``approval``: what is asked, and what was answered. The gate judges it."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import Rejection
-from gauntlet.core.records.gates import Approval
+from gauntlet.core.records.gates import Approval, GateReceipt
+from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.run import RunContext
 
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
+
+MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
 def answer_approval(
@@ -29,3 +33,23 @@ def answer_approval(
     )
     services.records.put(f"{model}/{run}", word, approver, actor=approver)
     return word
+
+
+def question(services: Services, run: RunContext) -> str:
+    """What is to be approved and what the other gates have said of it, as Markdown."""
+    trained = services.records.get(run.key, TrainedModel)
+    champion = services.routing.read(run.model).stable
+    receipts = services.records.named(run.key, GateReceipt)
+    lines = [f"- **{name}** {receipt.verdict.outcome}: {_plain(receipt)}" for name, receipt in receipts.items()]
+    against = f"the champion {champion.version_id}" if champion else "no champion: it would be the first"
+    return "\n".join([
+        f"**{run.model}**: version {trained.release.version_id}, {run.reason}, against {against}.",
+        f"Asked for by {run.requested_by}, who cannot approve it.",
+        "",
+        *(lines or ["- no gate has been asked yet"]),
+    ])
+
+
+def _plain(receipt: GateReceipt) -> str:
+    """The reason, with Markdown's own signs escaped: column names and people's words are no formatting."""
+    return MARKS.sub(r"\\\1", receipt.verdict.reason)
