@@ -4,6 +4,7 @@ from airflow.sdk import chain
 
 from gauntlet.orchestration import assets, tasks
 from gauntlet.orchestration.dag import model_dag, specs
+from gauntlet.orchestration.promotion import Promote
 from gauntlet.orchestration.ramp import RampStep
 
 for spec in specs("canary"):
@@ -23,7 +24,9 @@ for spec in specs("canary"):
             for index, step in enumerate(spec.rollout.steps)
         ]
         # A bootstrap has no ramp: its steps are skipped, a failed step still stops the promotion.
-        promote = tasks.promote.override(trigger_rule="none_failed_min_one_success")(run)
+        promote = Promote(
+            task_id="promote", run_context=run, tick=spec.rollout.tick, trigger_rule="none_failed_min_one_success"
+        )
         path = tasks.choose_path(rollout, ramp=ramp[0].task_id, bootstrap="promote")
         chain(rollout, preflight, path, *ramp, promote)
         path >> promote

@@ -80,6 +80,7 @@ def _connection_url(connection_id: str) -> str:
 def build(current: Settings) -> Services:
     """The services of an installation. Adapters connect when they are first used."""
     from gauntlet.adapters.blobs import open_blobs
+    from gauntlet.adapters.calendar_ics import IcsCalendars
     from gauntlet.adapters.contract_gx import GreatExpectationsContract
     from gauntlet.adapters.domain_classifier import LightGBMDomainClassifier
     from gauntlet.adapters.journal import JournalFiles
@@ -109,6 +110,7 @@ def build(current: Settings) -> Services:
         trainer=LightGBMTrainer(),
         scorers=LightGBMScorers(),
         domains=LightGBMDomainClassifier(),
+        calendars=IcsCalendars(current.models),
         registry=MLflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
         server=HttpServer(current.admin, admin_token(current)),
         journal=JournalFiles(current.journal),

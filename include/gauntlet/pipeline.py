@@ -183,6 +183,13 @@ def promote(run: RunContext) -> PromotionRecord:
     return stage(_services(), run)
 
 
+def keep(run: RunContext) -> RolloutState:
+    """Keep the canary where it is while its promotion waits for a freeze to end."""
+    from gauntlet.stages.keep import keep as stage
+
+    return stage(_services(), run)
+
+
 def close_rollout(run: RunContext) -> RolloutState | None:
     """Idempotent teardown: traffic is with the champion unless the rollout succeeded."""
     from gauntlet.stages.close_rollout import close_rollout as stage

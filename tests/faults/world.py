@@ -39,6 +39,7 @@ from gauntlet.core.records.rollout import (
     Routing,
 )
 from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.stages.promote import promote
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.releases import served
@@ -68,6 +69,14 @@ class Gates:
     names: tuple[str, ...] = GATES
 
 
+ANY_DAY = FreezeSection(weekdays=())
+
+
+@dataclass(frozen=True)
+class Schedule:
+    timezone: str = "UTC"
+
+
 @dataclass(frozen=True)
 class Spec:
     """As much of a model spec as these stages read."""
@@ -75,6 +84,8 @@ class Spec:
     digest: str = "spec-1"
     gates: Gates = Gates()
     rollout: Rollout = Rollout()
+    schedule: Schedule = Schedule()
+    freeze: FreezeSection = ANY_DAY
 
 
 @dataclass

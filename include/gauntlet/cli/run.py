@@ -14,7 +14,7 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
-from gauntlet.core.errors import GateFailed, Rejection
+from gauntlet.core.errors import DeploymentHeld, GateFailed, Rejection
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.run import RunContext, TriggerAction
 
@@ -76,7 +76,7 @@ def canary(
             say.task("preflight", partial(pipeline.preflight, context))
             for step in range(len(spec.rollout.steps)) if state.stable else ():
                 say.task(f"step {step + 1}", partial(_ramp, context, step, spec.rollout.tick.total_seconds()))
-            say.task("promote", partial(pipeline.promote, context))
+            say.task("promote", partial(_promote, context, say, spec.rollout.tick.total_seconds()))
         finally:
             say.task("close_rollout", partial(pipeline.close_rollout, context))
         if as_json:
@@ -88,6 +88,17 @@ def _ramp(context: RunContext, step: int, tick_s: float) -> Record:
         state = pipeline.tick(context, step)
         if state.step_done(step):
             return state
+        time.sleep(tick_s)
+
+
+def _promote(context: RunContext, say: _Sayer, tick_s: float) -> Record:
+    """Promote as soon as nothing may hold it."""
+    while True:
+        try:
+            return pipeline.promote(context)
+        except DeploymentHeld as held:
+            say.note(str(held))
+        pipeline.keep(context)
         time.sleep(tick_s)
 
 

@@ -22,9 +22,13 @@ from gauntlet.core.records.rollout import Routing
 from gauntlet.core.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from gauntlet.core.freeze import Closed
 
 R = TypeVar("R", bound=Record)
 
@@ -431,6 +435,17 @@ class Notifier(Protocol):
         ...
 
 
+class Calendars(Protocol):
+    """Freeze calendars."""
+
+    def closed(self, calendar: str, zone: ZoneInfo, since: datetime, until: datetime) -> tuple[Closed, ...]:
+        """The events of a calendar between two moments, in order; times without a zone are in ``zone``.
+
+        :class:`~gauntlet.core.errors.InfrastructureError` when it cannot be read: never an empty answer.
+        """
+        ...
+
+
 class _LeftOut:
     """Stands in for a service that these services were built without; any use of it says so."""
 
@@ -470,4 +485,5 @@ class Services:
     trainer: Trainer = field(default_factory=lambda: left_out("trainer"))
     scorers: Scorers = field(default_factory=lambda: left_out("scorers"))
     domains: DomainClassifier = field(default_factory=lambda: left_out("domain classifier"))
+    calendars: Calendars = field(default_factory=lambda: left_out("calendar"))
     trials: Trials = field(default_factory=lambda: left_out("trial server"))

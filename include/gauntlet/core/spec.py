@@ -16,6 +16,7 @@ from gauntlet.core.records.model import Task
 from gauntlet.core.specs.base import Section
 from gauntlet.core.specs.contract import ContractSection
 from gauntlet.core.specs.drift import DriftSection
+from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.core.specs.gates import GatesSection
 from gauntlet.core.specs.rollout import RolloutSection
 from gauntlet.core.specs.schedule import Owner, ScheduleSection
@@ -43,6 +44,7 @@ class ModelSpec(Section):
     gates: GatesSection
     rollout: RolloutSection
     serving: ServingSection = ServingSection()
+    freeze: FreezeSection = FreezeSection()
 
     @property
     def digest(self) -> str:

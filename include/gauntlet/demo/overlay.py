@@ -15,6 +15,8 @@ ONCE_A_YEAR = "0 0 29 2 *"
 OVERLAY: dict[str, Any] = {
     "schedule": {"nightly": ONCE_A_YEAR, "drift_check": ONCE_A_YEAR, "retries": 1},
     "training": {"rounds": 150, "early_stopping": 20, "threads": 1, "params": {"learning_rate": 0.12}},
+    # The story plays at any hour of any day.
+    "freeze": {"weekdays": [], "windows": []},
     "rollout": {
         "bootstrap": "automatic",
         "tick": "1s",

@@ -11,11 +11,10 @@ from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.triggers import TriggerEvidence, decide_trigger
+from gauntlet.stages.line import stopped
 
 LOOK_BACK = 100
 log = logging.getLogger(__name__)
-FREEZE, UNFREEZE = "freeze", "unfreeze"
-"""Audit actions that stop a model's line and let it run again."""
 
 
 def decide(services: Services, run: RunContext) -> TriggerDecision:
@@ -50,7 +49,7 @@ def _evidence(services: Services, run: RunContext, spec: ModelSpec) -> TriggerEv
         champion_as_of=since,
         report=report,
         earlier=_earlier(services, run),
-        stopped=_stopped(services, run.model),
+        stopped=stopped(services, run.model),
         new_rows=_new_rows(services, run, spec, since),
     )
 
@@ -89,15 +88,6 @@ def _earlier(services: Services, run: RunContext) -> list[TriggerDecision]:
         if one.action is TriggerAction.RETRAIN and one.run != run.run and one.as_of <= run.as_of
     ]
     return sorted(found, key=lambda one: one.as_of, reverse=True)
-
-
-def _stopped(services: Services, model: str) -> str | None:
-    newest = next(
-        (entry for entry in reversed(services.audit.entries(model)) if entry.action in {FREEZE, UNFREEZE}), None
-    )
-    if newest is None or newest.action == UNFREEZE:
-        return None
-    return f"{newest.actor}: {newest.detail.get('reason', 'no reason given')}"
 
 
 def _new_rows(services: Services, run: RunContext, spec: ModelSpec, since: datetime | None) -> int | None:

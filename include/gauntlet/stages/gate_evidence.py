@@ -14,7 +14,7 @@ from gauntlet.core.records.gates import Approval
 from gauntlet.core.records.model import ModelSidecar, TrainedModel
 from gauntlet.core.records.observation import HoldoutRead
 from gauntlet.stages.arrays import microseconds, numbers
-from gauntlet.stages.decide import FREEZE, UNFREEZE
+from gauntlet.stages.line import stopped
 from gauntlet.stages.snapshot import read_parts, read_snapshot, read_verified
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def gather(
         champion_facts=_champion_facts(services, about),
         approvals=tuple(records.named(key, Approval).values()),
         holdout_reads=_count_reading(services, about, name) if gate.holdout and count else None,
-        frozen=frozen_by_hand(services, about.run.model),
+        frozen=stopped(services, about.run.model),
     )
 
 
@@ -101,14 +101,6 @@ def read_sidecar(services: Services, uri: str, digest: str) -> ModelSidecar:
     """The sidecar of a release, from its verified folder."""
     folder = services.blobs.fetch_folder(uri, digest)
     return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
-
-
-def frozen_by_hand(services: Services, model: str) -> str | None:
-    """Who has frozen deployments of a model, and why; ``None`` when they are not frozen."""
-    words = [entry for entry in services.audit.entries(model) if entry.action in {FREEZE, UNFREEZE}]
-    if not words or words[-1].action == UNFREEZE:
-        return None
-    return f"{words[-1].actor}: {words[-1].detail.get('reason', 'no reason given')}"
 
 
 # ---- the champion ----------------------------------------------------------------------------------

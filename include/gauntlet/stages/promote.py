@@ -27,6 +27,7 @@ from gauntlet.core.records.rollout import PreflightReport, RolloutState, Routing
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.aliases import project_aliases
+from gauntlet.stages.hold import check_open
 from gauntlet.stages.register import claim_of
 from gauntlet.stages.releases import quarantine_of, release_of
 
@@ -43,6 +44,7 @@ def promote(services: Services, run: RunContext) -> PromotionRecord:
 
     Raises:
         PromotionRefused: receipts, preflight, approval or champion are not what a promotion needs; nothing changed.
+        DeploymentHeld: the freeze calendar, or a stopped line: nothing changed, try again later.
         Conflict: another promotion or a rollback is under way, or it is not plain who is champion.
         InfrastructureError: a service did not answer; what is done stays done, trying again does the rest.
     """
@@ -77,6 +79,7 @@ def _open(services: Services, run: RunContext) -> Intent:
     obstacles = _obstacles(services, run, state)
     if obstacles:
         raise PromotionRefused(f"{run.model}: version {state.candidate.version} stays out: {'; '.join(obstacles)}")
+    check_open(services, run.model)
     _settled(services, run.model)
     intent = Intent(
         model=run.model,

@@ -6,8 +6,8 @@ import math
 from datetime import datetime, timedelta
 
 from gauntlet.core.errors import InfrastructureError, MissingRecord, Rejection, RolloutAborted
-from gauntlet.core.judge import Golden, case_for, judge
-from gauntlet.core.live.window import read_window
+from gauntlet.core.judge import Golden, case_for, judge, metrics_of
+from gauntlet.core.live.window import Window, read_window
 from gauntlet.core.ports import Services
 from gauntlet.core.records.rollout import (
     CanaryAnalysis,
@@ -20,18 +20,22 @@ from gauntlet.core.records.rollout import (
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.rollout import Observation, advance
 from gauntlet.core.spec import ModelSpec
+from gauntlet.core.specs.rollout import stage_name
 from gauntlet.stages.carry_out import ACTOR, carry_out
+from gauntlet.stages.challengers import overtaken_by
+from gauntlet.stages.hold import frozen
+from gauntlet.stages.live_evidence import join_labels, measure_products
 from gauntlet.stages.preflight import largest_difference, read_golden
 
 GOLDEN_ROWS = 32
 SKEW = timedelta(seconds=0.5)
-IN_TRAFFIC = (RolloutPhase.STEP, RolloutPhase.PAUSED, RolloutPhase.BAKE)
+IN_TRAFFIC = (RolloutPhase.SHADOW, RolloutPhase.STEP, RolloutPhase.PAUSED, RolloutPhase.BAKE)
 
 
 def tick(services: Services, run: RunContext, step: int) -> RolloutState:
-    """Look once at ``step`` (0-based); the state says with :meth:`RolloutState.step_done` whether it has passed.
+    """Look once at stage ``step``: -1 is the shadow, steps are numbered from 0.
 
-    Everything is in the store, so a tick may come late, twice, or from another process.
+    The state says with :meth:`RolloutState.step_done` whether it has passed. Everything is in the store, so a tick may come late, twice, or from another process.
 
     Raises:
         RolloutAborted: the canary is out of traffic; every server has reported it.
@@ -53,26 +57,29 @@ def _in_turn(state: RolloutState, step: int) -> None:
     if state.phase is RolloutPhase.PENDING:
         raise MissingRecord(f"{state.rollout}: its preflight has not passed yet; run that task first")
     if not state.over and step > state.step:
-        raise MissingRecord(f"{state.rollout} is in step {state.step + 1}; step {step + 1} comes after it")
+        raise MissingRecord(f"{state.rollout} is in {stage_name(state.step)}; {stage_name(step)} comes after it")
 
 
 def _look(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState) -> RolloutState:
     now = services.clock.now()
+    # What was seen is acted on only while the routing is still the one that was seen: the epoch is the fence.
+    epoch = services.routing.read(run.model).epoch
     observation = observe(services, run, spec, state, now)
     if observation.analysis is not None:
         services.records.put(run.key, observation.analysis, f"step-{state.step + 1}", actor=ACTOR)
     # Reading the journal may wait for its writers: the decision is made now, not when the look began.
     transition = advance(state, spec.rollout, observation, services.clock.now())
-    return carry_out(services, transition, spec.rollout, at=run.key)
+    return carry_out(services, transition, spec.rollout, at=run.key, epoch=epoch)
 
 
 def observe(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState, now: datetime) -> Observation:
     """Everything this tick goes by: commands, who else touched the routing, what the servers say, the judgement."""
     commands = waiting_commands(services, run.key, state)
+    why = frozen(services, run.model, starting=state.phase is RolloutPhase.PREFLIGHT)
     if state.phase not in IN_TRAFFIC:
-        return Observation(commands=commands)
+        return Observation(commands=commands, frozen=why)
     routing = services.routing.read(run.model)
-    superseded = _superseded(state, routing)
+    superseded = _superseded(state, routing) or overtaken_by(services, spec.rollout, state, routing)
     if superseded is not None:
         return Observation(commands=commands, superseded=superseded)
     # Clocks of hosts differ a little: so near its end, a worker's lease may be over and its canary without traffic.
@@ -82,6 +89,7 @@ def observe(services: Services, run: RunContext, spec: ModelSpec, state: Rollout
         commands=commands,
         withdrawn=None if lapsed else _tripped(services, routing),
         lapsed=lapsed,
+        frozen=why,
     )
 
 
@@ -113,19 +121,11 @@ def _tripped(services: Services, routing: Routing) -> str | None:
 
 
 def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: datetime) -> CanaryAnalysis:
-    plan = spec.rollout.steps[state.step]
+    plan, stage = spec.rollout, spec.rollout.stage(state.step)
     since = state.step_started_at
-    table = services.journal.read(state.model, since, now, state.rollout)
-    window = read_window(
-        table,
-        rollout=state.rollout,
-        weight_ppm=plan.weight_ppm,
-        step_epoch=state.step_epoch,
-        settled_from=since + plan.warm_up,
-    )
     report = services.records.get(f"{state.model}/{state.run}", PreflightReport)
     case = case_for(
-        spec.rollout,
+        plan,
         spec.task,
         look=state.looks + 1,
         stable_threshold=report.stable_threshold,
@@ -133,15 +133,41 @@ def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: date
         expected=report.expected,
     )
     return judge(
-        window,
+        _window(services, spec, state, report, now),
         case,
         task=spec.task,
         rollout=state.rollout,
         step=state.step,
-        plan=plan,
+        plan=stage,
         since=since,
         until=now,
         golden=_golden(services, state),
+        products=plan.metrics,
+    )
+
+
+def _window(services: Services, spec: ModelSpec, state: RolloutState, report: PreflightReport, now: datetime) -> Window:
+    plan, stage, since = spec.rollout, spec.rollout.stage(state.step), state.step_started_at
+    table = services.journal.read(state.model, since, now, state.rollout)
+    if stage.labels:
+        table = join_labels(services, spec, table, now)
+    judged = metrics_of(stage, spec.task, plan.metrics)
+    return read_window(
+        table,
+        rollout=state.rollout,
+        weight_ppm=stage.weight_ppm,
+        step_epoch=state.step_epoch,
+        settled_from=since + stage.warm_up,
+        products=measure_products(
+            services,
+            spec,
+            {name: metric for name, metric in plan.metrics.items() if name in judged},
+            table,
+            rollout=state.rollout,
+            since=since,
+            until=now,
+            thresholds=(report.stable_threshold, report.candidate_threshold),
+        ),
     )
 
 
@@ -160,6 +186,6 @@ def _epitaph(state: RolloutState) -> str:
     took = state.withdraw_seconds
     speed = f"; traffic was back {took:.3f} s after the decision" if took is not None else ""
     return (
-        f"{state.model}: version {state.candidate.version} was taken out in step {state.step + 1} "
+        f"{state.model}: version {state.candidate.version} was taken out in {stage_name(state.step)} "
         f"({state.phase.value.replace('_', ' ')}): {state.reason}{speed}"
     )

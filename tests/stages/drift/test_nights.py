@@ -13,6 +13,7 @@ from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, 
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
 from gauntlet.stages.check_drift import check_drift
 from gauntlet.stages.decide import decide
+from gauntlet.stages.line import set_line
 
 
 def test_without_champion_the_check_says_so_and_the_decision_is_to_bootstrap(bench: Bench) -> None:
@@ -158,9 +159,9 @@ def test_a_stopped_line_holds_until_it_runs_again(bench: Bench) -> None:
     bench.source.table = portfolio(5000, 3, income=0.7)
     run = bench.run(START)
     check_drift(bench.services, run)
-    bench.services.audit.append("ada", "freeze", run.model, run.model, {"reason": "quarter end"})
+    set_line(bench.services, run.model, stopped=True, by="ada", reason="quarter end")
     assert "ada: quarter end" in decide(bench.services, run).reason
-    bench.services.audit.append("ada", "unfreeze", run.model, run.model, {})
+    set_line(bench.services, run.model, stopped=False, by="ada", reason="it has ended")
     assert decide(bench.services, run).action is TriggerAction.RETRAIN
 
 

@@ -17,6 +17,7 @@ from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.observation import GateMeasurements, HoldoutRead
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.gate_report import page
+from gauntlet.stages.line import set_line
 from gauntlet.stages.run_gate import code_digest, run_gate
 
 
@@ -285,12 +286,12 @@ def test_who_asked_cannot_approve(nights):
 
 
 def test_a_freeze_by_hand_stops_and_an_unfreeze_lets_go(nights):
-    audit, model = nights.lending.services.audit, nights.second.model
-    audit.append("ann", "freeze", model, model, {"reason": "year-end close"})
+    services, model = nights.lending.services, nights.second.model
+    set_line(services, model, stopped=True, by="ann", reason="year-end close")
     with pytest.raises(GateFailed, match="ann: year-end close"):
-        run_gate(nights.lending.services, nights.second, "freeze_window")
-    audit.append("ann", "unfreeze", model, model, {})
-    assert run_gate(nights.lending.services, nights.second, "freeze_window").satisfied
+        run_gate(services, nights.second, "freeze_window")
+    set_line(services, model, stopped=False, by="ann", reason="closed")
+    assert run_gate(services, nights.second, "freeze_window").satisfied
 
 
 # ---- measurements and the page ---------------------------------------------------------------------

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, time
-from typing import Literal, Self
+from datetime import datetime
 from zoneinfo import ZoneInfo
-
-from pydantic import model_validator
 
 from gauntlet.core.gates.config import GateConfig
 from gauntlet.core.gates.evidence import Evidence
 from gauntlet.core.gates.verdict import conclude, fact
 from gauntlet.core.records.gates import GateVerdict, Measurement
-from gauntlet.core.specs.base import Section
+from gauntlet.core.specs.freeze import DAYS, Dates, Weekly
 
 NAME = "freeze_window"
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-class Weekly(Section):
-    """Hours of some weekdays, in the schedule's time zone; ``until`` is not part of it, 00:00 is midnight after."""
-
-    days: tuple[Day, ...] = DAYS
-    since: time = time(0)
-    until: time = time(0)
-
-    def holds(self, moment: datetime) -> bool:
-        """Whether a local time lies in the window."""
-        clock = moment.time()
-        return (
-            DAYS[moment.weekday()] in self.days
-            and self.since <= clock
-            and (self.until == time(0) or clock < self.until)
-        )
-
-
-class Dates(Section):
-    """Days on which nothing is deployed, both included."""
-
-    first: date
-    last: date
-    reason: str
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.last < self.first:
-            raise ValueError(f"last {self.last} is before first {self.first}")
-        return self
 
 
 class FreezeWindowConfig(GateConfig):
