@@ -41,6 +41,8 @@ def order_key(values: Floats) -> Floats:
     Both zeros have key 0. Rounding of the 64-bit key to float64 keeps the order.
     """
     bits = values.view(np.int64)
+    if bits.min(initial=0) >= 0:
+        return bits.astype(np.float64)
     magnitude = bits & np.int64(0x7FFF_FFFF_FFFF_FFFF)
     return np.where(bits < 0, -magnitude, magnitude).astype(np.float64)
 
@@ -207,7 +209,7 @@ class Counts:
 
     def __init__(self, axis: Axis, scratch: Scratch | None = None) -> None:
         self.axis = axis
-        self.fine = np.zeros(CELLS, np.int64)
+        self._fine: Ints | None = None
         self.equal, self.under = (np.zeros(len(axis.atoms), np.int64) for _ in range(2))
         self._scratch = scratch or Scratch()
 
@@ -215,11 +217,16 @@ class Counts:
         """Count values without NaN."""
         cells = self.axis.cells(chunk, self._scratch)
         found = np.bincount(cells, minlength=CELLS)
-        self.fine += found
+        self._fine = found if self._fine is None else np.add(self._fine, found, out=self._fine)
         if len(self.axis.atoms) > FEW_ATOMS:
             self._add_by_table(chunk, cells, found)
         elif len(self.axis.atoms):
             self._add_by_atom(chunk, found)
+
+    @property
+    def fine(self) -> Ints:
+        """Rows per cell; shape ``(CELLS,)``."""
+        return np.zeros(CELLS, np.int64) if self._fine is None else self._fine
 
     def _add_by_atom(self, chunk: Floats, found: Ints) -> None:
         for place, (atom, cell) in enumerate(zip(self.axis.atoms, self.axis.atom_cells, strict=True)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -64,17 +65,17 @@ class Judged:
     severe: float
     fault: str | None
 
-    @property
+    @cached_property
     def deciding(self) -> tuple[Measured, ...]:
         """What was tested."""
         return tuple(one for one in self.measured if one.test is not None)
 
-    @property
+    @cached_property
     def tests(self) -> int:
         """How many tests the feature's p-value is corrected for; data-quality tests are certain and not counted."""
         return max(sum(one.statistic.consequence != "quality" for one in self.deciding), 1)
 
-    @property
+    @cached_property
     def p_value(self) -> float:
         """P-value of "no change of this feature matters"."""
         tested = [one.test.more for one in self.measured if one.test and one.statistic.consequence != "quality"]

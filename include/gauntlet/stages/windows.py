@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,7 @@ class Window:
         return None if self.chosen is None else self.chosen[start : start + count]
 
 
+@cache
 def dtype_of(kind: pa.DataType) -> str:
     """The family of an Arrow type: what a profile calls a column's type."""
     import pyarrow.types as of

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
 from gauntlet.core.profile import Numbers
@@ -67,7 +69,8 @@ def ks_interval(reference: Numbers, current: Numbers) -> tuple[float, float]:
     whole = m * n
     if whole < 1 << 62:
         # In integers, as the exact distance is: where both know as much, both are the same number.
-        above, below = reference.below * n, current.below * m
+        above: NDArray[Any] = reference.below * n
+        below: NDArray[Any] = current.below * m
     else:
         above, below, whole = reference.below / m, current.below / n, 1
     low = np.abs(above - below).max()
