@@ -19,9 +19,12 @@ from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
 
 if TYPE_CHECKING:
+    from gauntlet.core.audit import Finding
     from gauntlet.core.ports import Services
     from gauntlet.core.records.drift import DriftReport
     from gauntlet.core.records.ledger import PromotionRecord, ReconcileReport, RollbackReport
+    from gauntlet.core.records.reproduction import ReproduceReport
+    from gauntlet.core.records.retention import JanitorReport, RetentionPlan, RetentionReport
     from gauntlet.core.records.rollout import PreflightReport
 
 
@@ -131,9 +134,6 @@ def run_gate(run: RunContext, gate: str) -> GateReceipt:
     return stage(_services(), run, gate)
 
 
-def register_challenger(run: RunContext) -> PromotionDecision:
-    """Register the candidate, if the exact set of receipts lets it."""
-    from gauntlet.stages.register import register_challenger as stage
 def approval_question(run: RunContext) -> str:
     """What a person who is asked to approve a candidate should read, as Markdown."""
     from gauntlet.stages.answer_approval import question as stage
@@ -148,6 +148,9 @@ def answer_approval(run: RunContext, *, approver: str, approved: bool, reason: s
     return stage(_services(), run.model, run.run, approver=approver, approved=approved, reason=reason)
 
 
+def register_challenger(run: RunContext) -> PromotionDecision:
+    """Register the candidate, if the exact set of receipts lets it."""
+    from gauntlet.stages.register import register_challenger as stage
 
     return stage(_services(), run)
 
@@ -205,6 +208,41 @@ def rollback(model: str, *, reason: str, actor: str, request: str = "") -> Rollb
     from gauntlet.stages.rollback import rollback as stage
 
     return stage(_services(), model, reason=reason, actor=actor, request=request)
+
+
+def tidy(model: str) -> JanitorReport:
+    """Finish or remove what a killed task has left half done."""
+    from gauntlet.stages.janitor import tidy as stage
+
+    return stage(_services(), model)
+
+
+def plan_retention(model: str) -> RetentionPlan:
+    """What would be kept and why, and what may go; nothing is deleted."""
+    from gauntlet.stages.retention import plan_retention as stage
+
+    return stage(_services(), model)
+
+
+def apply_retention(model: str) -> RetentionReport:
+    """Delete what nothing needs any more; tombstones stay."""
+    from gauntlet.stages.retention import apply_retention as stage
+
+    return stage(_services(), model)
+
+
+def check_audit() -> tuple[Finding, ...]:
+    """Every entry of the audit log that was changed, removed, inserted or moved; raises when there is one."""
+    from gauntlet.stages.verify_audit import require_unbroken as stage
+
+    return stage(_services())
+
+
+def reproduce(model: str, version: str) -> ReproduceReport:
+    """Train a version again from its manifest and compare the trees."""
+    from gauntlet.stages.reproduce import reproduce as stage
+
+    return stage(_services(), model, version)
 
 
 def reconcile(model: str, *, repair: bool) -> ReconcileReport:

@@ -21,7 +21,7 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "include" / "models"
 SPECS = load_specs(MODELS)
-KINDS = ("drift_check", "retrain", "canary")
+KINDS = ("drift_check", "retrain", "canary", "housekeeping")
 HEAVY = ("pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "optuna", "sklearn")
 
 
@@ -150,3 +150,12 @@ assert seconds < 1, seconds
     environment = {**os.environ, "GAUNTLET_MODELS": str(MODELS), "PYTHONPATH": str(ROOT / "include")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("model", SPECS)
+def test_housekeeping_settles_before_it_deletes(dags, model: str) -> None:
+    dag = dags[f"{model}__housekeeping"]
+    assert dag.get_task("reconcile").downstream_task_ids == {"tidy"}
+    assert "apply_retention" in dag.get_task("tidy").downstream_task_ids
+    assert {"check_audit"} <= set(dag.task_ids)
+    assert dag.timetable is not None

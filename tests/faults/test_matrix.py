@@ -104,7 +104,7 @@ def template(folder, step):
 
 
 def copied(source, folder):
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("releases"))
+    shutil.copytree(source, folder)
     return folder
 
 

@@ -6,20 +6,21 @@ Everything durable lies in a folder, so that a killed process's successor finds 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from gauntlet.adapters.blobs import LocalBlobs
 from gauntlet.adapters.memory.journal import MemoryJournal
 from gauntlet.adapters.memory.store import MemoryStore
 from gauntlet.adapters.store_sql import open_store
-from gauntlet.core.digest import sha256_bytes, sha256_file, sha256_json
-from gauntlet.core.errors import InfrastructureError, IntegrityError
+from gauntlet.core.digest import sha256_bytes, sha256_json
+from gauntlet.core.errors import Conflict, InfrastructureError
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.ports import Services, WorkerReport
+from gauntlet.core.ports import Services, Unfinished, WorkerReport
 from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.gates import GateReceipt, GateVerdict
 from gauntlet.core.records.model import (
@@ -40,6 +41,7 @@ from gauntlet.core.records.rollout import (
 )
 from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.core.specs.freeze import FreezeSection
+from gauntlet.core.specs.retention import RetentionSection
 from gauntlet.stages.promote import promote
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.releases import served
@@ -69,12 +71,13 @@ class Gates:
     names: tuple[str, ...] = GATES
 
 
-ANY_DAY = FreezeSection(weekdays=())
-
-
 @dataclass(frozen=True)
 class Schedule:
     timezone: str = "UTC"
+
+
+SHORT = RetentionSection(versions=1, referenced="30d")  # type: ignore[arg-type]
+ANY_DAY = FreezeSection(weekdays=())
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Spec:
     rollout: Rollout = Rollout()
     schedule: Schedule = Schedule()
     freeze: FreezeSection = ANY_DAY
+    retention: RetentionSection = SHORT
 
 
 @dataclass
@@ -115,23 +119,41 @@ class Document:
         temporary.replace(self.path)
 
 
+SCHEME = "blob:"
+
+
 class Blobs:
+    """The real store; its addresses are relative, so that a copied world has blobs of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = LocalBlobs(root)
+
+    def there(self, uri: str) -> str:
+        return f"file://{self.store.root / uri.removeprefix(SCHEME)}"
+
+    def put_file(self, path: Path, key: str) -> str:
+        self.store.put_file(path, key)
+        return SCHEME + key
+
+    def fetch(self, uri: str, sha256: str) -> Path:
+        return self.store.fetch(self.there(uri), sha256)
+
+    def put_folder(self, folder: Path, key: str) -> str:
+        self.store.put_folder(folder, key)
+        return SCHEME + key
+
     def fetch_folder(self, uri: str, manifest_sha256: str) -> Path:
-        folder = Path(uri)
-        manifest = folder / "manifest.json"
-        if not manifest.exists() or sha256_file(manifest) != manifest_sha256:
-            raise IntegrityError(f"{manifest} is not what was recorded")
-        for name, digest in json.loads(manifest.read_text())["files"].items():
-            if sha256_file(folder / name) != digest:
-                raise IntegrityError(f"{folder / name} is not what was recorded")
-        return folder
+        return self.store.fetch_folder(self.there(uri), manifest_sha256)
+
+    def remove(self, uri: str) -> None:
+        self.store.remove(self.there(uri))
 
 
 class Registry:
     """Versions and aliases in a file; one version per content, as the port promises."""
 
     def __init__(self, path: Path) -> None:
-        self.document = Document(path, {"versions": [], "aliases": {}, "tags": {}})
+        self.document = Document(path, {"versions": [], "numbers": 0, "aliases": {}, "tags": {}, "runs": {}})
         self.down = False
 
     def _read(self) -> dict[str, Any]:
@@ -146,9 +168,10 @@ class Registry:
         for known in content["versions"]:
             if known["release"]["digest"] == release.digest:
                 return RegisteredVersion.model_validate(known)
+        content["numbers"] += 1
         version = RegisteredVersion(
             model=model,
-            version=len(content["versions"]) + 1,
+            version=content["numbers"],
             version_id=release.version_id,
             release=release,
             mlflow_run_id=run_id,
@@ -178,6 +201,39 @@ class Registry:
         content = self._read()
         content["tags"].setdefault(str(version), {}).update(tags)
         self.document.write(content)
+
+    def open_run(self, model: str, run_key: str, tags: Mapping[str, str]) -> str:
+        content = self._read()
+        content["runs"].setdefault(run_key, "RUNNING")
+        self.document.write(content)
+        return run_key
+
+    def log(self, run_id: str, **_: Any) -> None:
+        self._read()
+
+    def finish_run(self, run_id: str, *, failed: bool) -> None:
+        content = self._read()
+        content["runs"][run_id] = "FAILED" if failed else "FINISHED"
+        self.document.write(content)
+
+    def delete_version(self, model: str, version: int) -> None:
+        content = self._read()
+        if version in content["aliases"].values():
+            raise Conflict(f"an alias points at version {version}")
+        content["versions"] = [known for known in content["versions"] if known["version"] != version]
+        self.document.write(content)
+
+    def delete_run(self, model: str, run_key: str) -> None:
+        content = self._read()
+        content["runs"].pop(run_key, None)
+        self.document.write(content)
+
+    def unfinished(self, model: str, before: datetime) -> Sequence[Unfinished]:
+        running = [key for key, status in self._read()["runs"].items() if status == "RUNNING"]
+        return [Unfinished("run", key, key, "", START) for key in running]
+
+    def discard(self, model: str, left: Unfinished) -> None:
+        raise AssertionError("versions are made at once here")
 
     def tags(self, version: int) -> dict[str, str]:
         return dict(self._read()["tags"].get(str(version), {}))
@@ -249,7 +305,7 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         self.clock = Clock()
         self.specs = Specs()
-        self.blobs = Blobs()
+        self.blobs = Blobs(folder)
         self.registry = registry or Registry(folder / "registry.json")
         self.server = Server(folder / "server.json", self.blobs)
         self.messages = Messages()
@@ -272,7 +328,7 @@ class World:
             server=self.server,  # type: ignore[arg-type]
             journal=self.journal,
             notifiers=(self.messages,),
-            scratch=folder,
+            scratch=folder / "scratch",
             ledger=self.store.ledger,
         )
 
@@ -280,20 +336,18 @@ class World:
 
     def release(self, content: str) -> ReleaseRef:
         """A release folder whose identity is its content."""
-        folder = self.folder / "releases" / content
-        if not folder.exists():
-            part = folder.with_suffix(".part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            (part / "model.txt").write_text(content)
-            (part / "sidecar.json").write_text(self.sidecar(content).model_dump_json())
-            files = {file.name: sha256_file(file) for file in sorted(part.iterdir())}
-            manifest = json.dumps({"files": files})
-            (part / "manifest.json").write_text(manifest)
-            part.rename(folder)
+        key = f"releases/{content}"
+        folder = self.blobs.store.root / key
+        files = {"model.txt": content, "sidecar.json": self.sidecar(content).model_dump_json()}
+        manifest = json.dumps({"files": {name: sha256_bytes(text.encode()) for name, text in sorted(files.items())}})
+        if not (folder / "manifest.json").exists():
+            with TemporaryDirectory() as part:
+                for name, text in {**files, "manifest.json": manifest}.items():
+                    (Path(part) / name).write_text(text)
+                self.blobs.put_folder(Path(part), key)
         return ReleaseRef(
-            uri=str(folder),
-            digest=sha256_file(folder / "manifest.json"),
+            uri=SCHEME + key,
+            digest=sha256_bytes(manifest.encode()),
             version_id=f"id-{content}",
             tree_digest=sha256_bytes(content.encode()),
             size_bytes=len(content),
@@ -316,9 +370,18 @@ class World:
         )
 
     def mlflow_run(self, name: str) -> str:
-        """The run training logs to, where the registry has runs."""
-        opened = getattr(self.registry, "open_run", None)
-        return opened(MODEL, f"{MODEL}/{name}", {}) if opened else f"mlflow-{name}"
+        """The run training has logged to."""
+        run_id: str = self.registry.open_run(MODEL, f"{MODEL}/{name}", {})
+        self.registry.finish_run(run_id, failed=False)
+        return run_id
+
+    def evaluation(self, name: str) -> tuple[str, str]:
+        """Address and digest of a file that only this run refers to."""
+        content, key = f"scores of {name}".encode(), f"evaluations/{name}.parquet"
+        path = self.blobs.store.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return SCHEME + key, sha256_bytes(content)
 
     def run(self, name: str) -> RunContext:
         known = self.services.records.find(f"{MODEL}/{name}", RunContext)
@@ -365,8 +428,8 @@ class World:
         self.services.records.put(
             run.key,
             EvaluationRef(
-                uri="file:///evaluation",
-                sha256="0" * 64,
+                uri=self.evaluation(name)[0],
+                sha256=self.evaluation(name)[1],
                 rows=500,
                 positives=50,
                 candidate=release.digest,

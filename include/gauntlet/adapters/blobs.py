@@ -71,6 +71,21 @@ class LocalBlobs:
             _verify(folder / name, digest, f"{uri}/{name}")
         return folder
 
+    def remove(self, uri: str) -> None:
+        """Delete a file, or a folder, its manifest first: a folder that is half gone is no folder any more."""
+        path = self._path(uri)
+        if path == self.root:
+            raise IntegrityError(f"{uri}: is the blob store itself")
+        with _storage(uri):
+            if path.is_dir():
+                (path / MANIFEST).unlink(missing_ok=True)
+                _sync(path)
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+            if path.parent.exists():
+                _sync(path.parent)
+
     def _path(self, uri: str) -> Path:
         path = Path(uri.removeprefix("file://"))
         if not path.is_relative_to(self.root) or ".." in path.parts:
@@ -123,6 +138,17 @@ class RemoteBlobs:
             _place(self.fetch(f"{uri}/{name}", digest), folder / name, digest)
         _place(manifest, folder / MANIFEST, manifest_sha256)
         return folder
+
+    def remove(self, uri: str) -> None:
+        """Delete a file, or a folder, its manifest first; copies in the cache stay until the cache is cleaned."""
+        if not uri.startswith(f"{self.root}/"):
+            raise IntegrityError(f"{uri}: not in this blob store ({self.root})")
+        with _storage(uri):
+            filesystem, path = _open(uri)
+            if filesystem.exists(f"{path}/{MANIFEST}"):
+                filesystem.rm(f"{path}/{MANIFEST}")
+            if filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
 
     def _download(self, uri: str, sha256: str, to: Path) -> None:
         if not uri.startswith(f"{self.root}/"):

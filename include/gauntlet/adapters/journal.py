@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import IntegrityError
 from gauntlet.core.journal import COLUMNS, Frame, Kind, Segment, decode_columns, scan
 
@@ -71,6 +72,26 @@ class JournalFiles:
         causes = [cause for part in parts for cause in part.causes]
         return table.sort_by("at").replace_schema_metadata({INCOMPLETE: "; ".join(causes).encode()})
 
+    def ended_before(self, model: str, before: datetime) -> list[tuple[str, str]]:
+        """Name and SHA-256 of the files whose newest row is older than a time.
+
+        A segment counts once its worker has closed it; one that is damaged throughout never does.
+        """
+        root, edge = self.folder / model, _microseconds(before)
+        found = [path for path in sorted(root.glob(SEGMENTS)) if _ended_by(_scan(path), edge)]
+        found += [path for path in sorted((root / COMPACTED).glob("*/*.parquet")) if _span(path)[1] < edge]
+        return [(path.relative_to(root).as_posix(), sha256_file(path)) for path in found]
+
+    def remove(self, model: str, name: str) -> None:
+        """Delete such a file, and its day's folder when that is empty then."""
+        root = self.folder / model
+        path = root / name
+        if ".." in path.parts:
+            raise IntegrityError(f"{name!r} is no file of the journal")
+        path.unlink(missing_ok=True)
+        if path.parent.parent.name == COMPACTED and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
     def _parts(self, model: str, window: tuple[int, int]) -> list[_Part]:
         root = self.folder / model
         segments = [_read_segment(path, window) for path in _overlapping(root.glob(SEGMENTS), window)]
@@ -116,6 +137,18 @@ def _scan(path: Path) -> Segment | None:
         return scan(path.read_bytes())
     except (IntegrityError, FileNotFoundError):
         return None
+
+
+def _ended_by(segment: Segment | None, edge: int) -> bool:
+    return segment is not None and _ended(segment) and segment.frames[-1].last_us < edge
+
+
+def _span(path: Path) -> tuple[int, int]:
+    """First and last microsecond that a compacted file speaks for."""
+    import pyarrow.parquet as pq
+
+    first, last = json.loads(pq.read_schema(path).metadata[MARKS])["span"]
+    return int(first), int(last)
 
 
 def _ended(segment: Segment) -> bool:

@@ -15,18 +15,20 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.core.errors import GauntletError, InfrastructureError
+from gauntlet.core.errors import Conflict, GauntletError, InfrastructureError
+from gauntlet.core.ports import Unfinished
 from gauntlet.core.records.data import DatasetRef
 from gauntlet.core.records.model import FeatureKind, ModelSidecar, RegisteredVersion, ReleaseRef
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
@@ -192,6 +194,65 @@ class MLflowRegistry:
         with self._reached(f"tagging version {version} of {model}"):
             self._tag(model, str(version), tags)
 
+    # ---- what goes ---------------------------------------------------------------------------------
+
+    def delete_version(self, model: str, version: int) -> None:
+        """Delete a version and its logged model; Conflict when an alias points at it."""
+        if version in self.aliases(model).values():
+            # MLflow itself would delete it and silently drop the alias.
+            raise Conflict(f"{model}: an alias points at version {version} in MLflow at {self._shown}; it stays")
+        with self._reached(f"deleting version {version} of {model}"):
+            try:
+                row = self._client.get_model_version(model, str(version))
+                if (logged := row.tags.get(LOGGED_MODEL)) is not None:
+                    self._delete_logged_model(logged)
+                self._client.delete_model_version(model, str(version))
+            except Exception as error:
+                if not _is_absent(error):
+                    raise
+
+    def delete_run(self, model: str, run_key: str) -> None:
+        """Delete the run with this key and its files; its rows stay in MLflow until ``mlflow gc``."""
+        with self._reached(f"deleting run {run_key}"):
+            experiment = self._client.get_experiment_by_name(model)
+            if experiment is None:
+                return
+            query = f"tags.`{RUN_KEY}` = {_quoted(run_key)}"
+            for run in self._client.search_runs([experiment.experiment_id], query):
+                outputs = run.outputs.model_outputs if run.outputs else ()
+                for output in outputs:
+                    self._delete_logged_model(output.model_id)
+                self._delete_files(run.info.artifact_uri)
+                self._client.delete_run(run.info.run_id)
+
+    def unfinished(self, model: str, before: datetime) -> Sequence[Unfinished]:
+        """Runs still running, versions without their last tag, logged models without a version; begun before a time."""
+        edge = int(before.timestamp() * 1000)
+        with self._reached(f"looking for what is half done of {model}"):
+            experiment = self._client.get_experiment_by_name(model)
+            if experiment is None or experiment.lifecycle_stage == "deleted":
+                return ()
+            query = f"attributes.status = 'RUNNING' AND attributes.start_time < {edge}"
+            rows = list(self._search_versions(f"name = {_quoted(model)}"))
+            found = [_running(run) for run in self._client.search_runs([experiment.experiment_id], query)]
+            found += [
+                _half_version(row) for row in rows if row.tags.get(COMPLETE) != "true" and row.creation_timestamp < edge
+            ]
+            known = {row.tags.get(LOGGED_MODEL) for row in rows}
+            return [
+                item
+                for item in (*found, *self._logged_alone(experiment.experiment_id, known, edge))
+                if item is not None
+            ]
+
+    def discard(self, model: str, left: Unfinished) -> None:
+        """Delete a half-made version or logged model."""
+        if left.kind == "version":
+            self.delete_version(model, int(left.subject))
+        elif left.kind == "model":
+            with self._reached(f"deleting logged model {left.subject}"):
+                self._delete_logged_model(left.subject)
+
     # ---- within ------------------------------------------------------------------------------------
 
     def _experiment(self, model: str) -> str:
@@ -276,6 +337,39 @@ class MLflowRegistry:
         if logged.model_id not in linked:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
         return self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+    def _logged_alone(self, experiment: str, known: set[str | None], edge: int) -> Iterator[Unfinished]:
+        token = None
+        while True:
+            page = self._client.search_logged_models([experiment], max_results=PAGE, page_token=token)
+            for logged in page:
+                alone = logged.model_id not in known and RELEASE in logged.tags
+                if alone and logged.creation_timestamp < edge:
+                    started = _instant(logged.creation_timestamp)
+                    yield Unfinished("model", logged.model_id, "", logged.tags[RELEASE], started)
+            token = page.token
+            if not token:
+                return
+
+    def _delete_logged_model(self, model_id: str) -> None:
+        try:
+            logged = self._client.get_logged_model(model_id)
+        except Exception as error:
+            if _is_absent(error):
+                return
+            raise
+        self._delete_files(logged.artifact_location)
+        self._client.delete_logged_model(model_id)
+
+    def _delete_files(self, uri: str | None) -> None:
+        """Files first: a row without files is found and deleted by the next try, files without a row by nobody."""
+        if not uri:
+            return
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository = get_artifact_repository(uri, tracking_uri=self._url, registry_uri=self._url)
+        if repository.list_artifacts():
+            repository.delete_artifacts()  # type: ignore[no-untyped-call]
 
     def _source(self, logged: LoggedModel) -> str:
         """What a version points at: a server resolves its own models, a bare database knows only places."""
@@ -362,6 +456,22 @@ def signature_of(sidecar: ModelSidecar) -> ModelSignature:
     names = [f"score_{name}" for name in sidecar.classes] if sidecar.classes else ["score"]
     outputs: list[Any] = [ColSpec(DataType.double, name) for name in names]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _running(run: Run) -> Unfinished | None:
+    """A run of ours; others may share the experiment."""
+    key = run.data.tags.get(RUN_KEY)
+    return Unfinished("run", run.info.run_id, key, "", _instant(run.info.start_time)) if key else None
+
+
+def _half_version(row: ModelVersion) -> Unfinished | None:
+    if RELEASE not in row.tags:
+        return None
+    return Unfinished("version", str(row.version), "", row.tags[RELEASE], _instant(row.creation_timestamp))
 
 
 def _release_tags(release: ReleaseRef) -> dict[str, str]:

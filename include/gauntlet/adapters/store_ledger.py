@@ -13,7 +13,9 @@ from gauntlet.core.audit import instant_text
 from gauntlet.core.ledger import Change, Effects, Ground, Standing, effects, no_champion, no_routing, standing_of
 from gauntlet.core.ports import AuditEntry, Clock
 from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
+from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import Routing
+from gauntlet.core.stored import kind_name
 
 
 def _routing(connection: Connection, model: str) -> Routing:
@@ -30,6 +32,19 @@ def _champion(connection: Connection, model: str) -> Champion:
 def _intent(connection: Connection, model: str) -> Intent | None:
     body = connection.execute(select(t.intent.c.body).where(t.intent.c.model == model, t.intent.c.open == 1)).scalar()
     return Intent.model_validate_json(body) if body else None
+
+
+def _deleted(connection: Connection, change: Change) -> frozenset[str]:
+    """Which of the releases that a change routes to have a tombstone."""
+    names = {tombstone_name(digest): digest for digest in change.routed}
+    query = select(t.record.c.name, t.record.c.body).where(
+        t.record.c.model == change.model,
+        t.record.c.kind == kind_name(Tombstone),
+        t.record.c.name.in_(names),
+        t.record.c.current == 1,
+    )
+    rows = connection.execute(query) if names else ()
+    return frozenset(names[row.name] for row in rows if Tombstone.model_validate_json(row.body).restored_at is None)
 
 
 def _transition(row: Any) -> Transition:
@@ -59,6 +74,7 @@ class SqlLedger:
                 _champion(connection, change.model),
                 _standings(connection, change.model),
                 _intent(connection, change.model),
+                _deleted(connection, change),
             )
             todo = effects(change, ground)
             for run_key, item, name in change.records:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gauntlet.cli import config, evidence, local, measure, operate, people, run, serve
+from gauntlet.cli import config, evidence, keep, local, measure, operate, people, run, serve
 
 app = typer.Typer(
     name="gauntlet",
@@ -24,11 +24,15 @@ app.command("rollback")(operate.rollback)
 app.command("clear-quarantine")(operate.clear_quarantine)
 app.command("reconcile")(operate.reconcile)
 app.command("doctor")(operate.doctor)
+app.command("janitor")(keep.janitor)
+app.command("pin")(keep.pin)
+app.command("reproduce")(keep.reproduce)
 app.command("approve")(people.approve)
 app.command("waive")(people.waive)
 app.command("rollout")(people.rollout)
 app.command("drift")(measure.drift)
 app.command("serve")(serve.serve)
+app.command("exporter")(serve.exporter)
 app.command("demo")(local.demo)
 app.command("up")(local.up)
 app.command("down")(local.down)
@@ -36,3 +40,4 @@ app.add_typer(config.app, name="config")
 app.add_typer(measure.gates, name="gates")
 app.add_typer(measure.ab, name="ab")
 app.add_typer(evidence.audit, name="audit")
+app.add_typer(keep.retention, name="retention")

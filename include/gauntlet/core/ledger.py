@@ -84,7 +84,8 @@ class Change:
     ``routing`` is compared-and-swapped on ``routing_epoch``; when it changes who is stable,
     ``champion_epoch`` must be given and current. ``transitions`` are the ones a stage states itself;
     those that follow from the routing are added. ``intent`` is opened, moved on or closed. ``records``
-    are (run key, record, name), stored like :meth:`RecordStore.put` does.
+    are (run key, record, name), stored like :meth:`RecordStore.put` does. ``deletes`` are digests of releases
+    that are going to be deleted: refused for one that anything points at.
     """
 
     model: str
@@ -98,16 +99,28 @@ class Change:
     intent: Intent | None = None
     records: tuple[tuple[str, Record, str], ...] = ()
     run: str | None = None
+    deletes: frozenset[str] = frozenset()
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """The release digests that the new routing names."""
+        row = self.routing
+        versions = (row.stable, row.canary, row.previous) if row else ()
+        return frozenset(version.release_digest for version in versions if version is not None)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A model's rows as they are when a change is checked. ``intent`` is the open one."""
+    """A model's rows as they are when a change is checked. ``intent`` is the open one.
+
+    ``deleted``: which of the releases that the change routes to have been deleted.
+    """
 
     routing: Routing
     champion: Champion
     standings: Mapping[str, Standing]
     intent: Intent | None
+    deleted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -152,6 +165,7 @@ def no_champion(model: str) -> Champion:
 
 def effects(change: Change, ground: Ground) -> Effects:
     """Everything that one change writes, or a :class:`Conflict` that says what was in the way."""
+    _refuse_to_delete(change, ground)
     routing = _next_routing(change, ground)
     champion = _next_champion(change, ground, routing)
     transitions = _transitions(change, ground, routing)
@@ -173,7 +187,29 @@ def _next_routing(change: Change, ground: Ground) -> Routing | None:
             f"{change.model}: routing is at epoch {current}, not {change.routing_epoch}: "
             "somebody changed it first; read it again"
         )
-    return change.routing.model_copy(update={"epoch": current + 1})
+    for version in (change.routing.stable, change.routing.canary):
+        if version is not None and version.release_digest in ground.deleted:
+            raise Conflict(f"{change.model}: {named(version)} has been deleted by retention; it cannot be served")
+    gone = change.routing.previous is not None and change.routing.previous.release_digest in ground.deleted
+    # What is deleted is no way back; a rollback must not fail because of it.
+    return change.routing.model_copy(update={"epoch": current + 1, **({"previous": None} if gone else {})})
+
+
+def _refuse_to_delete(change: Change, ground: Ground) -> None:
+    """Raise :class:`Conflict` when something still points at a release that shall go."""
+    row, intent = ground.routing, ground.intent
+    pointing = [("the routing", version) for version in (row.stable, row.canary, row.previous)]
+    pointing += (
+        [(f"a {intent.kind} under way", version) for version in (intent.target, intent.replaced)] if intent else []
+    )
+    pointing += [
+        (f"its state, {standing.state},", standing.version)
+        for standing in ground.standings.values()
+        if standing.state in IN_ROLLOUT or standing.state is S.CHAMPION
+    ]
+    for what, version in pointing:
+        if version is not None and version.release_digest in change.deletes:
+            raise Conflict(f"{change.model}: {what} points at {named(version)}: it is not deleted")
 
 
 def _next_champion(change: Change, ground: Ground, routing: Routing | None) -> Champion | None:

@@ -185,6 +185,10 @@ class Blobs(Protocol):
         """A verified local path of a folder: manifest digest first, then every file it lists."""
         ...
 
+    def remove(self, uri: str) -> None:
+        """Delete a file, or a folder and all in it, its manifest first; nothing happens when it is gone."""
+        ...
+
 
 class Source(Protocol):
     """Point-in-time reads of one source."""
@@ -316,6 +320,10 @@ class Trials(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DomainResult:
+    """Rows of two windows, scored for being in the current one, and what each feature does to tell them apart."""
+
     origin: NDArray[np.float64]
     """0: reference, 1: current."""
     scores: NDArray[np.float64]
@@ -383,6 +391,35 @@ class Registry(Protocol):
         """Add tags to a version."""
         ...
 
+    def delete_version(self, model: str, version: int) -> None:
+        """Delete a version; :class:`~gauntlet.core.errors.Conflict` when an alias points at it. Safe to repeat."""
+        ...
+
+    def delete_run(self, model: str, run_key: str) -> None:
+        """Delete the run with this key, its logged models and its files. Safe to repeat."""
+        ...
+
+    def unfinished(self, model: str, before: datetime) -> Sequence[Unfinished]:
+        """What a killed task has left half made, begun before a time."""
+        ...
+
+    def discard(self, model: str, left: Unfinished) -> None:
+        """Delete a half-made version or logged model. Safe to repeat."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Something half made in the registry. ``kind``: ``run`` (still running), ``version`` or ``model``."""
+
+    kind: str
+    subject: str
+    """Run id, version number or id of the logged model."""
+    run_key: str
+    release: str
+    """Digest; empty for a run."""
+    started: datetime
+
 
 @dataclass(frozen=True)
 class WorkerReport:
@@ -424,6 +461,26 @@ class JournalReader(Protocol):
     def read(self, model: str, since: datetime, until: datetime, rollout: str | None = None) -> pa.Table:
         """Rows with columns: request_id, at, epoch, rollout, version_id, arm, entity, bucket, score, other_score,
         decision, latency_us, status, error. An incomplete window is marked in the table's schema metadata."""
+        ...
+
+    def ended_before(self, model: str, before: datetime) -> Sequence[tuple[str, str]]:
+        """Name and SHA-256 of the files whose newest row is older than a time; never one that is written to."""
+        ...
+
+    def remove(self, model: str, name: str) -> None:
+        """Delete such a file; nothing happens when it is gone."""
+        ...
+
+
+class Queries(Protocol):
+    """A user's SELECT for a product metric: bound parameters, no way to write."""
+
+    def on_requests(self, sql: str, parameters: Mapping[str, Any], requests: pa.Table) -> pa.Table:
+        """Over the table ``requests`` alone; :class:`~gauntlet.core.errors.DataRejected` when it cannot be run."""
+        ...
+
+    def on_database(self, model: str, uri: str, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+        """In a database, read-only; :class:`~gauntlet.core.errors.GauntletError` when that cannot be done."""
         ...
 
 
@@ -487,3 +544,4 @@ class Services:
     domains: DomainClassifier = field(default_factory=lambda: left_out("domain classifier"))
     calendars: Calendars = field(default_factory=lambda: left_out("calendar"))
     trials: Trials = field(default_factory=lambda: left_out("trial server"))
+    queries: Queries = field(default_factory=lambda: left_out("product query engine"))

@@ -18,7 +18,8 @@ from gauntlet.core.specs.contract import ContractSection
 from gauntlet.core.specs.drift import DriftSection
 from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.core.specs.gates import GatesSection
-from gauntlet.core.specs.rollout import RolloutSection
+from gauntlet.core.specs.retention import RetentionSection
+from gauntlet.core.specs.rollout import RolloutSection, rollout_complaints
 from gauntlet.core.specs.schedule import Owner, ScheduleSection
 from gauntlet.core.specs.serving import ServingSection
 from gauntlet.core.specs.source import SourceSection, SplitSection
@@ -45,6 +46,7 @@ class ModelSpec(Section):
     rollout: RolloutSection
     serving: ServingSection = ServingSection()
     freeze: FreezeSection = FreezeSection()
+    retention: RetentionSection = RetentionSection()
 
     @property
     def digest(self) -> str:
@@ -63,7 +65,7 @@ class ModelSpec(Section):
         threshold = self.training.threshold is not None
         if complaints := list(self.gates.complaints(self.task, self.source, threshold=threshold)):
             raise ValueError("; ".join(complaints))
-        if complaints := training_complaints(self):
+        if complaints := [*training_complaints(self), *rollout_complaints(self)]:
             raise ValueError("; ".join(complaints))
         return self
 

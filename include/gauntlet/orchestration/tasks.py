@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param, get_current_context, task
 
 from gauntlet import bootstrap, pipeline
+from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 
 if TYPE_CHECKING:
     from gauntlet.core.records.rollout import RolloutState
-
     from gauntlet.core.spec import ModelSpec
+
 RUN_PARAMS = {
     "reason": Param("", type="string", title="Reason", description="Why you start this run. Needed when it is you."),
     "as_of": Param(
@@ -73,7 +74,6 @@ def choose_path(state: RolloutState, *, ramp: str, bootstrap: str) -> str:
     return ramp if state.stable is not None else bootstrap
 
 
-def announce(asset: Any) -> Any:
 def ask_approval(spec: ModelSpec, run: Any) -> Any:
     """Park the run until a person has answered; the gate ``approval`` judges the answer."""
     from gauntlet.core.gates.approval import ApprovalConfig
@@ -84,6 +84,7 @@ def ask_approval(spec: ModelSpec, run: Any) -> Any:
     return AskApproval(task_id="ask_approval", run_context=run, within=config.within, params=FORM)
 
 
+def announce(asset: Any) -> Any:
     """A task that updates an asset: the signal for the next DAG."""
 
     @task(task_id="announce", outlets=[asset])
@@ -107,3 +108,38 @@ register_challenger = task(pipeline.register_challenger)
 open_rollout = task(pipeline.open_rollout)
 preflight = task(pipeline.preflight)
 close_rollout = task(pipeline.close_rollout)
+
+
+@task
+def reconcile(model: str, *, repair: bool) -> str:
+    """Registry, routing and servers agree, if need be after repair; fails when they do not."""
+    report = pipeline.reconcile(model, repair=repair)
+    print(report.reason)  # noqa: T201 - the task log
+    if not report.agreed:
+        raise InfrastructureError(f"{model}: {report.reason}")
+    return report.reason
+
+
+@task
+def tidy(model: str) -> str:
+    """Nothing is left half done; fails when something could not be settled."""
+    report = pipeline.tidy(model)
+    print(report.reason)  # noqa: T201 - the task log
+    if report.left:
+        raise InfrastructureError(f"{model}: {report.reason}")
+    return report.reason
+
+
+@task
+def apply_retention(model: str) -> str:
+    """What nothing needs is gone; what could not be deleted is named, and tried again tomorrow."""
+    report = pipeline.apply_retention(model)
+    print("\n".join([report.reason, *report.refused]))  # noqa: T201 - the task log
+    return report.reason
+
+
+@task
+def check_audit() -> str:
+    """The audit log is what was written; fails otherwise."""
+    pipeline.check_audit()
+    return "unbroken"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gauntlet.core.digest import sha256_bytes, sha256_file
 from gauntlet.core.errors import DataRejected, InfrastructureError, MissingRecord
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gauntlet.stages.windows import Window
 
 HISTORY = 50
+EVERY = 100_000
 log = logging.getLogger(__name__)
 
 
@@ -196,10 +197,21 @@ def training_window(services: Services, run: RunContext, profile: Profile) -> Wi
     """The rows that the champion was trained on."""
     from gauntlet.stages.windows import Window
 
-    key = f"{run.model}/{profile.about.get('run', '')}"
-    dataset, split = services.records.get(key, DatasetRef), services.records.get(key, SplitManifest)
+    dataset = _by_digest(services, run.model, DatasetRef, profile.about.get("dataset"))
+    split = _by_digest(services, run.model, SplitManifest, profile.about.get("split"))
     chosen = train_rows(services.blobs.fetch(split.uri, split.sha256), dataset.rows)
     return Window(services.blobs.fetch(dataset.uri, dataset.sha256), chosen, verified=True)
+
+
+Stored = TypeVar("Stored", DatasetRef, SplitManifest)
+
+
+def _by_digest(services: Services, model: str, kind: type[Stored], digest: str | None) -> Stored:
+    """The record of a file by its content: a release does not say which of several equal runs made it."""
+    for known in services.records.newest(model, kind, limit=EVERY):
+        if known.sha256 == digest:
+            return known
+    raise MissingRecord(f"{model}: no {kind.__name__} {str(digest)[:12]} in the store: the champion's run is not in it")
 
 
 def exact_columns(

@@ -31,6 +31,12 @@ def provenance() -> dict[str, str]:
     }
 
 
+def origin() -> dict[str, str]:
+    """Everything about this installation and machine that could change what training gives."""
+    facts = {name.removeprefix("gauntlet."): fact for name, fact in provenance().items()}
+    return {**facts, "machine": platform.machine(), "system": platform.system()}
+
+
 def project_root() -> Path | None:
     """The nearest folder above the package with a lock file or a repository."""
     above = Path(gauntlet.__file__).resolve().parents

@@ -17,6 +17,7 @@ from gauntlet.core.spec import ModelSpec
 from gauntlet.core.stored import stored_json
 from gauntlet.stages.aliases import project_aliases
 from gauntlet.stages.releases import quarantine_of, served
+from gauntlet.stages.retention import restored
 
 ACTOR = "promotion"
 S = CandidateState
@@ -175,7 +176,11 @@ def _enter_ledger(
             action="registration",
             reason=decision.reason,
             transitions=events,
-            records=((run.key, registered, ""), (run.key, decision, "")),
+            records=(
+                (run.key, registered, ""),
+                (run.key, decision, ""),
+                *restored(services, run.model, registered.release.digest),
+            ),
             run=run.run,
         )
     )

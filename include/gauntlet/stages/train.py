@@ -13,7 +13,8 @@ from gauntlet.core.errors import Rejection, SpecError
 from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import ReleaseRef, TrainedModel, TrainingSummary
-from gauntlet.stages.provenance import provenance
+from gauntlet.core.records.reproduction import SpecDocument, TrainingOrigin
+from gauntlet.stages.provenance import origin, provenance
 
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
@@ -53,8 +54,14 @@ def train(services: Services, run: RunContext) -> TrainedModel:
             services.registry.log(run_id, tags={"gauntlet.failure": str(error)})
             services.registry.finish_run(run_id, failed=True)
             raise
+    services.records.put(f"{run.model}/spec", _document(spec), spec.digest)
+    services.records.put(run.key, TrainingOrigin(facts=origin()))
     services.records.put(run.key, trained)
     return trained
+
+
+def _document(spec: ModelSpec) -> SpecDocument:
+    return SpecDocument(model=spec.model, digest=spec.digest, document=spec.model_dump(mode="json"))
 
 
 def _train(
@@ -109,8 +116,11 @@ def keep_release(services: Services, model: str, folder: Path, summary: Training
     content = (json.dumps({"files": files}, indent=1, sort_keys=True) + "\n").encode()
     (folder / MANIFEST).write_bytes(content)
     digest = sha256_bytes(content)
+    uri = services.blobs.put_folder(folder, f"releases/{model}/{digest}")
+    # What was written is read again, every file of it, before anything refers to it.
+    services.blobs.fetch_folder(uri, digest)
     return ReleaseRef(
-        uri=services.blobs.put_folder(folder, f"releases/{model}/{digest}"),
+        uri=uri,
         digest=digest,
         version_id=summary.sidecar.version_id,
         tree_digest=summary.sidecar.tree_digest,

@@ -41,7 +41,6 @@ def write_profile(services: Services, run: RunContext, folder: Path, importances
     profile = profile_of(window, kinds_in(spec), segments)
     about = {
         "model": run.model,
-        "run": run.run,
         "as_of": run.as_of.isoformat(),
         "dataset": dataset.sha256,
         "split": split.sha256,

@@ -54,6 +54,15 @@ class MemoryJournal:
         table = pa.Table.from_pylist(rows, schema=_schema(rows))
         return table.replace_schema_metadata({"incomplete": "true" if self.incomplete else "false"})
 
+    def ended_before(self, model: str, before: datetime) -> list[tuple[str, str]]:
+        """One name per day whose rows are all older than a time."""
+        days = {row["at"].date().isoformat() for row in self._rows.get(model, ())}
+        return [(day, day) for day in sorted(days) if day < before.date().isoformat()]
+
+    def remove(self, model: str, name: str) -> None:
+        """Forget a day."""
+        self._rows[model] = [row for row in self._rows.get(model, ()) if row["at"].date().isoformat() != name]
+
 
 def _schema(rows: list[dict[str, Any]]) -> pa.Schema:
     import pyarrow as pa

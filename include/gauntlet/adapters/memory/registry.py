@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gauntlet.core.errors import InfrastructureError
+from gauntlet.core.errors import Conflict, InfrastructureError
+from gauntlet.core.ports import Unfinished
 from gauntlet.core.records.data import DatasetRef
 from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
 
@@ -35,6 +37,7 @@ class MemoryRegistry:
         self.version_files: dict[tuple[str, int], list[str]] = {}
         self._versions: dict[str, list[RegisteredVersion]] = {}
         self._aliases: dict[str, dict[str, int]] = {}
+        self._numbers: dict[str, int] = {}
 
     def open_run(self, model: str, run_key: str, tags: Mapping[str, str]) -> str:
         """The run with this key, made if it does not exist."""
@@ -81,7 +84,7 @@ class MemoryRegistry:
         if known is None:
             known = RegisteredVersion(
                 model=model,
-                version=len(versions) + 1,
+                version=self._next(model),
                 version_id=release.version_id,
                 release=release,
                 mlflow_run_id=run_id,
@@ -90,6 +93,11 @@ class MemoryRegistry:
             self.version_tags[model, known.version] = dict(tags)
             self.version_files[model, known.version] = sorted(path.name for path in folder.glob("*"))
         return known
+
+    def _next(self, model: str) -> int:
+        """Numbers are never used twice, also when a version is deleted."""
+        self._numbers[model] = self._numbers.get(model, 0) + 1
+        return self._numbers[model]
 
     def versions(self, model: str) -> Sequence[RegisteredVersion]:
         """All versions, oldest first."""
@@ -112,3 +120,26 @@ class MemoryRegistry:
     def tag_version(self, model: str, version: int, tags: Mapping[str, str]) -> None:
         """Add tags to a version."""
         self.version_tags.setdefault((model, version), {}).update(tags)
+
+    def delete_version(self, model: str, version: int) -> None:
+        """Delete a version that no alias points at."""
+        if version in self._aliases.get(model, {}).values():
+            raise Conflict(f"{model}: an alias points at version {version}")
+        self._versions[model] = [known for known in self._versions.get(model, []) if known.version != version]
+
+    def delete_run(self, model: str, run_key: str) -> None:
+        """Delete the run with this key."""
+        self.runs = {name: run for name, run in self.runs.items() if (run.model, run.key) != (model, run_key)}
+
+    def unfinished(self, model: str, before: datetime) -> Sequence[Unfinished]:
+        """Runs that were never closed; versions are whole here. Nothing has an age in memory: all began now."""
+        return [
+            Unfinished("run", name, run.key, "", before)
+            for name, run in self.runs.items()
+            if run.model == model and run.status == "RUNNING"
+        ]
+
+    def discard(self, model: str, left: Unfinished) -> None:
+        """Delete something half made."""
+        if left.kind == "version":
+            self.delete_version(model, int(left.subject))

@@ -13,6 +13,7 @@ from gauntlet.core.ledger import Change, Effects, Ground, Standing, effects, fol
 from gauntlet.core.ports import AuditEntry, Clock
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
+from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import Routing
 from gauntlet.core.stored import kind_name, missing, model_of, stored_json
 
@@ -152,7 +153,8 @@ class MemoryLedger:
     def commit(self, change: Change) -> Routing:
         """Write all of a change, or raise Conflict; the routing after it."""
         rows = self._rows(change.model)
-        todo = effects(change, Ground(rows.routing, rows.champion, fold(rows.events), rows.intent))
+        deleted = frozenset(digest for digest in change.routed if self._deleted(change.model, digest))
+        todo = effects(change, Ground(rows.routing, rows.champion, fold(rows.events), rows.intent, deleted))
         for run_key, record, name in change.records:
             self._records.put(run_key, record, name, actor=change.actor)
         moment = self._clock.now()
@@ -160,6 +162,10 @@ class MemoryLedger:
             moment = self._audit.append(change.actor, note.action, change.model, note.subject, note.detail).at
         self._write(change, rows, todo, moment)
         return rows.routing
+
+    def _deleted(self, model: str, digest: str) -> bool:
+        stones = self._records.newest(model, Tombstone, name=tombstone_name(digest))
+        return bool(stones) and stones[0].restored_at is None
 
     def _write(self, change: Change, rows: _Rows, todo: Effects, moment: datetime) -> None:
         if todo.routing:

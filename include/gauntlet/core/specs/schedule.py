@@ -22,6 +22,8 @@ class ScheduleSection(Section):
 
     nightly: str | None = "0 2 * * *"
     drift_check: str | None = "30 * * * *"
+    housekeeping: str | None = "0 4 * * *"
+    """Reconcile, settle what killed tasks left, delete what retention lets go, verify the audit log."""
     timezone: str = "UTC"
     retries: int = Field(ge=0, le=10, default=2)
     """Further tries after an infrastructure error; a rejection is final at the first."""
