@@ -10,22 +10,24 @@ PREFIX = "/gauntlet"
 
 
 class GauntletPlugin(AirflowPlugin):
-    """A navigation entry and a tab on each DAG, both served by a FastAPI app behind Airflow's own login."""
+    """A navigation entry and a tab on each DAG and DAG run, served by a FastAPI app behind Airflow's own login."""
 
     name = "gauntlet"
     external_views = [
         {"name": "Gauntlet", "href": f"{PREFIX}/", "destination": "nav", "url_route": "gauntlet"},
         {"name": "Gauntlet", "href": f"{PREFIX}/?dag={{DAG_ID}}", "destination": "dag", "url_route": "gauntlet-dag"},
+        {
+            "name": "Gauntlet",
+            "href": f"{PREFIX}/?dag={{DAG_ID}}&run={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "gauntlet-run",
+        },
     ]
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """Imported when the api-server asks, which no task does: FastAPI costs a second of CPU."""
-        from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-        from airflow.api_fastapi.core_api.security import requires_access_view
-        from fastapi import Depends
-
+        from gauntlet.orchestration.access import guards
         from gauntlet.web.app import create_app
 
-        app = create_app([Depends(requires_access_view(AccessView.PLUGINS))])
-        return [{"app": app, "url_prefix": PREFIX, "name": "Gauntlet"}]
+        return [{"app": create_app(guards()), "url_prefix": PREFIX, "name": "Gauntlet"}]

@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     """fsspec URL for snapshots and releases; unset: ``home/blobs``."""
     mlflow_url: str = Field(default="http://127.0.0.1:5000")
     mlflow_timeout_s: float = 5.0
+    mlflow_public_url: str | None = None
+    """Where browsers reach MLflow, for links; unset: ``mlflow_url``."""
+    grafana_url: str | None = None
+    """The Grafana dashboard that the page links to; unset: no link."""
     server_url: str = "http://127.0.0.1:8300"
     server_admin: str | None = None
     """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``."""

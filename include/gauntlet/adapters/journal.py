@@ -162,13 +162,8 @@ def _read_segment(path: Path, window: tuple[int, int]) -> _Part:
         return _Part()  # Compacted meanwhile; the Parquet has it.
     except IntegrityError as error:
         return _Part(causes=[f"{path}: {error}"])
-    tables = [
-        table
-        for frame in segment.frames
-        if frame.rows and _overlap(frame.first_us, frame.last_us, window)
-        for table in [_within(_table(frame, segment.columns), window)]
-        if table.num_rows
-    ]
+    frames = [frame for frame in segment.frames if frame.rows and _overlap(frame.first_us, frame.last_us, window)]
+    tables = [_within(_table(frames, segment.columns), window)] if frames else []
     part = _Part(tables, [f"{path.parent.name}: {text}" for text in _causes(_marks(segment), window)])
     reached = segment.frames[-1].last_us if segment.frames else int(path.stem)
     if not _ended(segment) and reached < window[1] + GRACE_US:
@@ -215,16 +210,18 @@ def _empty() -> pa.Table:
     return pa.schema(list(_types().items())).empty_table()
 
 
-def _table(frame: Frame, columns: Sequence[tuple[str, str]]) -> pa.Table:
+def _table(frames: Sequence[Frame], columns: Sequence[tuple[str, str]]) -> pa.Table:
+    """All rows of some frames; one table per frame costs several times as much when frames have few rows."""
     import numpy as np
     import pyarrow as pa
 
-    decoded = decode_columns(frame, columns)
+    decoded = _joined([decode_columns(frame, columns) for frame in frames])
+    rows = sum(frame.rows for frame in frames)
     arrays = {}
     for name, kind in _types().items():
         values = decoded.get(name)
         if values is None:
-            arrays[name] = pa.nulls(frame.rows, kind)
+            arrays[name] = pa.nulls(rows, kind)
         elif isinstance(values, list):
             arrays[name] = pa.array(values, kind)
         else:
@@ -232,6 +229,15 @@ def _table(frame: Frame, columns: Sequence[tuple[str, str]]) -> pa.Table:
             mask = plain < 0 if name == "decision" else None
             arrays[name] = pa.array(plain.astype("datetime64[us]") if name == "at" else plain, mask=mask).cast(kind)
     return pa.table(arrays)
+
+
+def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Columns of several frames end to end; they come from one segment and so have the same columns."""
+    whole = parts[0]
+    for part in parts[1:]:
+        for name, values in whole.items():
+            values.extend(part[name])
+    return whole
 
 
 def _within(table: pa.Table, window: tuple[int, int]) -> pa.Table:
@@ -256,8 +262,8 @@ def _write_compacted(root: Path, path: Path, segment: Segment) -> Path:
     day = datetime.fromtimestamp(first / 1e6, UTC)
     target = root / COMPACTED / f"day={day:%Y-%m-%d}" / f"{path.parent.name}-{path.stem}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
-    tables = [_table(frame, segment.columns) for frame in segment.frames if frame.rows]
-    table = pa.concat_tables([_empty(), *tables])
+    frames = [frame for frame in segment.frames if frame.rows]
+    table = pa.concat_tables([_empty(), *([_table(frames, segment.columns)] if frames else [])])
     span = [min(frame.first_us for frame in segment.frames), segment.frames[-1].last_us]
     marks = {"span": span, "marks": _marks(segment), "worker": path.parent.name}
     temporary = target.with_suffix(".tmp")
