@@ -84,14 +84,15 @@ def build(current: Settings) -> Services:
     from gauntlet.adapters.contract_gx import GreatExpectationsContract
     from gauntlet.adapters.domain_classifier import LightGBMDomainClassifier
     from gauntlet.adapters.journal import JournalFiles
+    from gauntlet.adapters.product_queries import ProductQueries
     from gauntlet.adapters.registry_mlflow import MLflowRegistry
     from gauntlet.adapters.scorer_lightgbm import LightGBMScorers
     from gauntlet.adapters.server_http import HttpServer
+    from gauntlet.adapters.server_trial import ServerTrials
     from gauntlet.adapters.sources import Reading, all_sources
     from gauntlet.adapters.store_sql import open_store
     from gauntlet.adapters.trainer_lightgbm import LightGBMTrainer
 
-    from gauntlet.adapters.server_trial import ServerTrials
     home = current.home.absolute()
     scratch = home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -111,11 +112,12 @@ def build(current: Settings) -> Services:
         scorers=LightGBMScorers(),
         domains=LightGBMDomainClassifier(),
         calendars=IcsCalendars(current.models),
+        trials=ServerTrials(),
         registry=MLflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
         server=HttpServer(current.admin, admin_token(current)),
+        queries=ProductQueries(scratch, connection_url=_connection_url),
         journal=JournalFiles(current.journal),
         notifiers=(),
-        trials=ServerTrials(),
         scratch=scratch,
     )
 

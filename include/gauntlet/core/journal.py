@@ -19,6 +19,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from gauntlet.core.errors import IntegrityError
@@ -117,6 +118,11 @@ class Status:
 
 SHADOW_FAILED = "other: "
 """The ``error`` of a good row whose other version, the challenger, failed to score it begins with this."""
+
+
+def hashed_entity(entity: str) -> str:
+    """An entity as the journal keeps it with ``entity: hash``: 64 bits of BLAKE2b."""
+    return blake2b(entity.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from gauntlet.core.specs.contract import ContractSection
 from gauntlet.core.specs.drift import DriftSection
 from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.core.specs.gates import GatesSection
+from gauntlet.core.specs.recovery import RecoverySection
 from gauntlet.core.specs.retention import RetentionSection
 from gauntlet.core.specs.rollout import RolloutSection, rollout_complaints
 from gauntlet.core.specs.schedule import Owner, ScheduleSection
@@ -46,6 +47,7 @@ class ModelSpec(Section):
     rollout: RolloutSection
     serving: ServingSection = ServingSection()
     freeze: FreezeSection = FreezeSection()
+    recovery: RecoverySection = RecoverySection()
     retention: RetentionSection = RetentionSection()
 
     @property

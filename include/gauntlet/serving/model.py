@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from gauntlet.core.encoding import category_text
-from gauntlet.core.journal import SHADOW_FAILED, Status
+from gauntlet.core.journal import SHADOW_FAILED, Status, hashed_entity
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
 from gauntlet.serving.breaker import Breaker
@@ -405,7 +405,7 @@ class ServedModel:
     def _kept_entity(self, entity: str | None) -> str | None:
         if entity is None or self._keep_entity == "plain":
             return entity
-        return blake2b(entity.encode(), digest_size=8).hexdigest() if self._keep_entity == "hash" else None
+        return hashed_entity(entity) if self._keep_entity == "hash" else None
 
     def _kept_features(self, answered: Side) -> bytes | None:
         if self._features == "none":
@@ -511,7 +511,7 @@ class ServedModel:
         self.counters.values[self._shadow_places[outcome]] += 1
 
     def _count(self, version_id: str, arm: str, status: str) -> None:
-        name = key("gauntlet_predictions_total", model=self.name, version=version_id, arm=arm, status=status)
+        name = key("ml_prediction_requests_total", model=self.name, version=version_id, arm=arm, status=status)
         self.counters.add(name)
 
     def journal(self, row: tuple[Any, ...]) -> None:

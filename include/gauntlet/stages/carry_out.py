@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gauntlet.core.errors import Conflict
 from gauntlet.core.ledger import Change
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import CandidateState
@@ -16,8 +17,13 @@ APPLY_TIMEOUT_S = 15.0
 ACTOR = "rollout"
 
 
-def carry_out(services: Services, transition: Transition, plan: RolloutSection, *, at: str) -> RolloutState:
+def carry_out(
+    services: Services, transition: Transition, plan: RolloutSection, *, at: str, epoch: int | None = None
+) -> RolloutState:
     """Act, then store the state under run key ``at``.
+
+    ``epoch`` is the routing's when the transition was decided. Traffic is given only while it is still that: whoever
+    has changed the routing since, an abort above all, is not overruled by what was seen before.
 
     Killed anywhere, the next call with the same transition does the rest: the routing is compared before it is
     swapped, servers are asked again until they report its epoch, and the state is stored last. Only a roll back
@@ -26,7 +32,7 @@ def carry_out(services: Services, transition: Transition, plan: RolloutSection, 
     state = transition.state
     if state.phase is RolloutPhase.ROLLING_BACK:
         services.records.put(at, state, actor=ACTOR)
-    routing = _act(services, state, transition.actions, plan, transition.event)
+    routing = _act(services, state, transition, plan, epoch)
     if routing is not None and transition.event in ("entered", "restarted", "passed"):
         state = state.model_copy(update={"step_epoch": routing.epoch})
     if state.phase is RolloutPhase.ROLLING_BACK:
@@ -113,20 +119,27 @@ def notify(services: Services, state: RolloutState, actions: Iterable[Action]) -
 
 
 def _act(
-    services: Services, state: RolloutState, actions: Iterable[Action], plan: RolloutSection, event: str
+    services: Services, state: RolloutState, transition: Transition, plan: RolloutSection, epoch: int | None
 ) -> Routing | None:
     routing = None
-    for action in actions:
+    for action in transition.actions:
         if isinstance(action, Route):
-            routing = _route(services, state, action, plan, event)
+            routing = _route(services, state, action, plan, transition.event, epoch)
         elif isinstance(action, Withdraw):
             withdraw(services, state, state.reason)
     return routing
 
 
-def _route(services: Services, state: RolloutState, action: Route, plan: RolloutSection, event: str) -> Routing:
+def _route(
+    services: Services, state: RolloutState, action: Route, plan: RolloutSection, event: str, epoch: int | None
+) -> Routing:
     now = services.clock.now()
     routing = services.routing.read(state.model)
+    if epoch is not None and routing.epoch != epoch:
+        raise Conflict(
+            f"{state.rollout}: the routing has changed from epoch {epoch} to {routing.epoch} while this tick looked; "
+            "the next one looks again"
+        )
     wanted = {
         "canary": state.candidate,
         "weight_ppm": action.weight_ppm,

@@ -35,7 +35,8 @@ IN_TRAFFIC = (RolloutPhase.SHADOW, RolloutPhase.STEP, RolloutPhase.PAUSED, Rollo
 def tick(services: Services, run: RunContext, step: int) -> RolloutState:
     """Look once at stage ``step``: -1 is the shadow, steps are numbered from 0.
 
-    The state says with :meth:`RolloutState.step_done` whether it has passed. Everything is in the store, so a tick may come late, twice, or from another process.
+    The state says with :meth:`RolloutState.step_done` whether it has passed. Everything is in the store, so a tick may
+    come late, twice, or from another process.
 
     Raises:
         RolloutAborted: the canary is out of traffic; every server has reported it.

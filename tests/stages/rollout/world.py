@@ -15,11 +15,12 @@ from gauntlet.adapters.blobs import LocalBlobs
 from gauntlet.adapters.memory.journal import MemoryJournal
 from gauntlet.adapters.memory.registry import MemoryRegistry
 from gauntlet.adapters.memory.store import MemoryStore
+from gauntlet.adapters.product_queries import ProductQueries
 from gauntlet.core.digest import sha256_bytes, sha256_file
-from gauntlet.core.errors import InfrastructureError, IntegrityError
+from gauntlet.core.errors import DataRejected, InfrastructureError, IntegrityError
 from gauntlet.core.gates.catalogue import GATES
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.ports import Services, WorkerReport
+from gauntlet.core.ports import PulledData, Services, WorkerReport
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.model import (
     Feature,
@@ -133,6 +134,41 @@ class Inbox:
         self.sent.append((severity, body))
 
 
+@dataclass
+class ToldSource:
+    """Outcomes by customer, as a source that is asked for them would give them."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    refuses: str | None = None
+
+    def outcome(self, entity: str, at: datetime, happened: bool, seconds: float) -> None:
+        self.rows.append({
+            "customer": entity,
+            "at": at + timedelta(seconds=0.3),
+            "y": int(happened),
+            "known": at + timedelta(seconds=seconds),
+            "amount": 100.0,
+        })
+
+    def pull(self, spec: ModelSpec, since: datetime | None, until: datetime, *, labelled: bool, to: Path) -> PulledData:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        assert not labelled
+        if self.refuses:
+            raise DataRejected(self.refuses)
+        wanted = {"customer", "at", "y", "known", *spec.source.columns.extra}
+        rows = [
+            {name: row[name] if name != "y" or row["known"] <= until else None for name in wanted}
+            for row in self.rows
+            if row["at"] <= until and (since is None or row["at"] > since)
+        ]
+        if not rows:
+            raise DataRejected("0 rows lie in the window")
+        pq.write_table(pa.Table.from_pylist(rows), to)
+        return PulledData(to, len(rows), tuple(wanted), None, None, "told")
+
+
 class World:
     """Everything a rollout needs, and traffic on demand."""
 
@@ -144,6 +180,7 @@ class World:
         self.server = ToldServer(self.clock)
         self.journal = MemoryJournal()
         self.inbox = Inbox()
+        self.source = ToldSource()
         self.rng = np.random.default_rng(7)
         self.spec = spec(**rollout)
         self.requests = 0
@@ -155,14 +192,15 @@ class World:
             audit=self.store.audit,
             routing=self.store.routing,
             blobs=self.blobs,
-            sources={},
+            sources={"files": self.source},
             contract=unused,
             registry=MemoryRegistry(),
             server=self.server,
             journal=self.journal,
             notifiers=(self.inbox,),
             scratch=folder,
-            **({"ledger": self.store.ledger} if "ledger" in Services.__dataclass_fields__ else {}),
+            ledger=self.store.ledger,
+            queries=ProductQueries(folder / "queries"),
         )
 
     def run(self, name: str = "canary-1") -> RunContext:
@@ -243,8 +281,14 @@ class World:
         slow_ms: float = 0.0,
         invalid: bool = False,
         paired: bool = True,
+        labels: float | None = None,
+        seen: Callable[[bool], bool] = lambda canary: True,
     ) -> None:
-        """Requests as the server would answer and journal them now. ``live``: scores other than at training."""
+        """Requests as the server would answer and journal them now. ``live``: scores other than at training.
+
+        ``labels``: seconds until an outcome, as likely as the champion's training said, becomes known; ``seen`` says
+        for which arm outcomes are reported at all.
+        """
         routing = self.server.routing
         assert routing is not None
         assert routing.stable is not None
@@ -253,6 +297,7 @@ class World:
         split = Splitter(routing.salt)
         x = self.rng.random(requests)
         stable = scores[routing.stable.version_id](x)
+        truth = plain(x)
         canary = scores[routing.canary.version_id](x) if routing.canary else np.full(requests, np.nan)
         rows = []
         for index in range(requests):
@@ -261,6 +306,9 @@ class World:
             drawn = split.assign(entity, weight)
             fails = bool(self.rng.random() < (canary_errors if drawn.canary else errors))
             own, other = (canary, stable) if drawn.canary else (stable, canary)
+            if labels is not None and seen(drawn.canary):
+                happened = bool(self.rng.random() < truth[index])
+                self.source.outcome(entity, self.clock.now(), happened, labels)
             answered, shadow = (other[index], np.nan) if drawn.canary and fails else (own[index], other[index])
             rows.append({
                 "request_id": f"q{self.requests}",
@@ -352,7 +400,12 @@ def spec(**rollout: Any) -> ModelSpec:
         "task": "binary",
         "owner": {"team": "t", "email": "t@example.com"},
         "schedule": {},
-        "source": {"kind": "files", "uri": "x", "columns": {"label": "y"}, "features": {"numeric": ["x"]}},
+        "source": {
+            "kind": "files",
+            "uri": "x",
+            "columns": {"label": "y", "entity": "customer", "event_time": "at", "label_known_at": "known"},
+            "features": {"numeric": ["x"]},
+        },
         "contract": {"rows": [1, None], "columns": {}},
         "split": {"kind": "random"},
         "training": {"threshold": 0.2},

@@ -26,7 +26,8 @@ def label_ratio(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
     known = np.isfinite(window.label) & window.settled
     canary, stable = distinct(window.unit[known & window.arm]), distinct(window.unit[known & ~window.arm])
     if canary + stable == 0:
-        return (verdict("label_ratio", Outcome.INCONCLUSIVE, "no labels yet"),)
+        why = f": {window.note}" if window.note else ""
+        return (verdict("label_ratio", Outcome.INCONCLUSIVE, f"no labels yet{why}"),)
     if window.share >= 1:
         return (verdict("label_ratio", Outcome.PASSED, f"{canary} labels of one arm", counts=(stable, canary)),)
     log_e = sequential.srm_log_e((canary, stable), (window.share, 1 - window.share))

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from gauntlet.core import sequential
 from gauntlet.core.live.case import Case, Metric, outcome_of, verdict
 from gauntlet.core.live.scores import RHO
-from gauntlet.core.live.window import Window, first_of_unit
+from gauntlet.core.live.window import Product, Window, first_of_unit, scores_of
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.rollout import MetricVerdict
 from gauntlet.core.specs.rollout import ProductMetric
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from gauntlet.core.live.window import Floats, Ints, Mask
+    from gauntlet.core.specs.profit import ProfitSection
 
 
 def product(name: str, metric: ProductMetric) -> Metric:
@@ -112,3 +115,85 @@ def _bounded(values: Floats, low: float, high: float, alpha: float) -> tuple[flo
 
 def _error(values: Floats) -> float:
     return float(values.std()) / math.sqrt(max(1, values.size))
+
+
+# ---- values ----------------------------------------------------------------------------------------
+
+
+def profit_values(table: pa.Table, profit: ProfitSection, stable: float | None, canary: float | None) -> Product:
+    """What both versions' decisions on each labelled request are worth, at their own thresholds.
+
+    Raises:
+        MetricError: a column is missing, or the user's function does not give one finite value per row.
+    """
+    import numpy as np
+
+    from gauntlet.core.kernels import profit_rows
+    from gauntlet.core.metrics import Sample
+
+    theirs, ours, _ = scores_of(table)
+    label = table.column("label").to_numpy().astype(np.float64)
+    read = {
+        name: table.column(name).to_numpy(zero_copy_only=False) for name in profit.reads if name in table.column_names
+    }
+    rows = np.isfinite(label) & np.isfinite(theirs) & np.isfinite(ours)
+    values = []
+    for score, threshold in ((theirs, stable), (ours, canary)):
+        worth = np.full(label.size, np.nan)
+        if rows.any():
+            columns = {name: column[rows] for name, column in read.items()}
+            sample = Sample(label[rows], score[rows], threshold=threshold, columns=columns, profit=profit)
+            worth[rows] = profit_rows(sample)
+        values.append(worth)
+    return Product(values[0], values[1])
+
+
+def function_values(table: pa.Table, dotted: str) -> Product:
+    """What a user's function says each request is worth, for the arm the request was in.
+
+    Raises:
+        ValueError: it cannot be loaded, or does not give one number per row. Whatever the function itself raises
+            is passed on.
+    """
+    import importlib
+
+    import numpy as np
+
+    module, _, name = dotted.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"function {dotted!r} cannot be loaded: {error}") from None
+    columns = {field: table.column(field).to_numpy(zero_copy_only=False) for field in table.column_names}
+    values = np.asarray(function(columns), dtype=np.float64)
+    if values.shape != (table.num_rows,):
+        raise ValueError(f"function {dotted!r} gave {values.shape} values for {table.num_rows} requests")
+    return own_arm(table, values)
+
+
+def own_arm(table: pa.Table, values: Floats) -> Product:
+    """One value per request, each of the arm that the request was in."""
+    import numpy as np
+
+    arm = scores_of(table)[2]
+    return Product(np.where(arm, np.nan, values), np.where(arm, values, np.nan))
+
+
+def values_of_keys(table: pa.Table, found: pa.Table, missing: float | None) -> Product:
+    """The values that a query gave by ``request_id`` or ``entity``; of several for one key, their sum.
+
+    Raises:
+        ValueError: the query has not the columns it must have.
+    """
+    import numpy as np
+
+    names = set(found.column_names)
+    key = next((name for name in ("request_id", "entity") if name in names), None)
+    if key is None or "value" not in names:
+        raise ValueError(f"sql: must give request_id or entity, and value; it gives {', '.join(found.column_names)}")
+    sums: dict[str, float] = {}
+    for name, value in zip(found.column(key).to_pylist(), found.column("value").to_pylist(), strict=True):
+        if name is not None and value is not None:
+            sums[str(name)] = sums.get(str(name), 0.0) + float(value)
+    absent = math.nan if missing is None else missing
+    return own_arm(table, np.asarray([sums.get(name, absent) for name in table.column(key).to_pylist()]))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
-PRODUCT = "product:"
-"""A column of a product metric's values, each of the row's own arm, is called this and the metric's name."""
+LABELS_NOTE = b"labels"
+"""A table's metadata under this key says why labels could not be had."""
 INVALID = "invalid"
 """A journal ``error`` that begins with this says that the score was not finite or not in range."""
 
@@ -62,6 +62,8 @@ class Window:
     shadow_failed: Mask | None = None
     mature: Mask | None = None
     products: Mapping[str, Product] = field(default_factory=dict)
+    note: str = ""
+    """Why labels could not be had, where they could not."""
 
     @property
     def judged(self) -> Mask:
@@ -97,11 +99,19 @@ class Window:
         return np.isfinite(self.stable) & np.isfinite(self.canary)
 
 
-def read_window(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: int, settled_from: datetime) -> Window:
+def read_window(
+    table: pa.Table,
+    *,
+    rollout: str,
+    weight_ppm: int,
+    step_epoch: int,
+    settled_from: datetime,
+    products: Mapping[str, Product] | None = None,
+) -> Window:
     """The rows of ``table`` that were drawn at random for this rollout at this weight, since this step began.
 
     Rows from allow and deny lists are no evidence, nor are those answered while the weight was another (lease lapsed,
-    breaker tripped): their arm was not a draw of this step.
+    breaker tripped): their arm was not a draw of this step. ``products`` have a value for every row of ``table``.
     """
     import numpy as np
 
@@ -132,11 +142,8 @@ def read_window(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: i
         complete=is_complete(table),
         shadow_failed=_begins(table, "error", SHADOW_FAILED)[rows] & ~arm,
         mature=_says_true(table, "mature")[rows],
-        products={
-            name.removeprefix(PRODUCT): Product(*_of_arm(_numbers(table, name)[rows], arm))
-            for name in table.column_names
-            if name.startswith(PRODUCT)
-        },
+        products={name: _of_rows(values, rows) for name, values in (products or {}).items()},
+        note=(table.schema.metadata or {}).get(LABELS_NOTE, b"").decode(),
     )
 
 
@@ -197,10 +204,15 @@ def _says_true(table: pa.Table, name: str) -> Mask:
     return np.asarray(table.column(name).to_numpy(), dtype=bool)
 
 
-def _of_arm(values: Floats, arm: Mask) -> tuple[Floats, Floats]:
-    import numpy as np
+def _of_rows(values: Product, rows: Ints) -> Product:
+    return values if values.error is not None else Product(values.stable[rows], values.canary[rows])
 
-    return np.where(arm, np.nan, values), np.where(arm, values, np.nan)
+
+def scores_of(table: pa.Table) -> tuple[Floats, Floats, Mask]:
+    """Of every row: the champion's score, the challenger's, and whether it was in the canary arm."""
+    arm, answered = _says(table, "arm", Arm.CANARY), _says(table, "status", Status.OK)
+    stable, canary = _scores(_numbers(table, "score"), _numbers(table, "other_score"), arm, answered)
+    return stable, canary, arm
 
 
 def _scores(answer: Floats, other: Floats, arm: Mask, answered: Mask) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,9 @@ from gauntlet.core.errors import SpecError
 from gauntlet.core.specs.base import Section
 from gauntlet.core.specs.plans import PLANS
 from gauntlet.core.specs.profit import ProfitSection
+
+if TYPE_CHECKING:
+    from gauntlet.core.spec import ModelSpec
 
 SHADOW = -1
 """The number of the stage before the first step, in which the challenger answers nothing."""
@@ -87,9 +90,12 @@ class ProductMetric(Section):
     """``module:function``, called with a mapping from column to array; one value per request, NaN where none."""
     sql: str | None = None
     """A SELECT that gives ``request_id`` or ``entity``, and ``value``. Bound: ``:since``, ``:until``, ``:rollout``.
-    Without ``uri`` it reads the table ``requests`` of this stage's requests, and nothing else."""
+    Without ``uri`` it reads the table ``requests`` of this stage's journal rows (write the column ``"at"`` in quotes),
+    and nothing else."""
     uri: str | None = None
     """SQLAlchemy URL of the database that ``sql`` asks, in a read-only transaction; may hold ``${NAME}``."""
+    missing: float | None = None
+    """The value of a request or entity that ``sql`` has no row for; without one it does not count."""
     columns: tuple[str, ...] = ()
     """Columns of the source that are joined with the label for ``function`` and ``sql``."""
     bounds: tuple[float, float] | None = None
@@ -103,8 +109,8 @@ class ProductMetric(Section):
     def _check(self) -> Self:
         if sum(way is not None for way in (self.profit, self.function, self.sql)) != 1:
             raise ValueError("give one of profit, function or sql")
-        if self.uri is not None and self.sql is None:
-            raise ValueError("uri: belongs to sql")
+        if self.sql is None and (self.uri is not None or self.missing is not None):
+            raise ValueError("uri and missing: belong to sql")
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds: the first must be smaller, got {list(self.bounds)}")
         return self
@@ -260,6 +266,20 @@ class RolloutSection(Section):
         if 0 <= number < len(self.steps):
             return self.steps[number]
         raise SpecError(f"rollout: the plan has no {stage_name(number)} any more; abort the rollout that is in it")
+
+
+def rollout_complaints(spec: ModelSpec) -> list[str]:
+    """What a plan asks of the rest of the spec and does not find there."""
+    plan, columns = spec.rollout, spec.source.columns
+    if not any(plan.stage(number).labels for number in plan.stages):
+        return []
+    if plan.labels.by == "request":
+        return [] if columns.key else ["rollout.labels.by: request needs source.columns.key"]
+    if not (columns.entity and columns.event_time):
+        return ["rollout.labels.by: entity needs source.columns.entity and source.columns.event_time"]
+    if spec.serving.journal.entity == "none":
+        return ["rollout.labels.by: entity finds none, for serving.journal.entity is none; use by: request"]
+    return []
 
 
 def stage_name(number: int) -> str:
