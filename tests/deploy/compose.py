@@ -126,6 +126,16 @@ class Native:
             )
             time.sleep(0.5)
 
+    def stop_one(self, name: str) -> None:
+        """Stop one service and forget it."""
+        process = self.running.pop(name)
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
     def stop(self) -> None:
         """Stop what was started, newest first."""
         for process in reversed(self.running.values()):

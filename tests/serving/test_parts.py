@@ -71,15 +71,15 @@ def test_the_page_is_prometheus_text(tmp_path: Path) -> None:
     latency = Latency(counters, model="m", version='a"\\b', arm="stable")
     for microseconds in (10, 200, 200, 90_000):
         latency.observe(microseconds)
-    counters.add(key("gauntlet_predictions_total", model="m", version="a", arm="stable", status="ok"), 4)
+    counters.add(key("ml_prediction_requests_total", model="m", version="a", arm="stable", status="ok"), 4)
     families = {family.name: family for family in text_string_to_metric_families(page(tmp_path))}
-    histogram = families["gauntlet_latency_seconds"]
+    histogram = families["ml_prediction_latency_seconds"]
     buckets = [(s.labels["le"], s.value) for s in histogram.samples if s.name.endswith("_bucket")]
     assert buckets[-1] == ("+Inf", 4)
     assert [value for _, value in buckets] == sorted(value for _, value in buckets)
     (total,) = [s.value for s in histogram.samples if s.name.endswith("_sum")]
     assert total == pytest.approx(0.09041)
-    assert families["gauntlet_predictions"].samples[0].value == 4
+    assert families["ml_prediction_requests"].samples[0].value == 4
     (longest,) = families["gauntlet_latency_max_seconds"].samples
     assert longest.value == pytest.approx(0.09)
     counters.close()

@@ -251,7 +251,7 @@ def test_metrics_are_summed_over_workers(server: RunningServer, stable: Any, tra
     server.apply(routing(next(EPOCH), stable))
 
     def answered() -> int:
-        name = f'gauntlet_predictions_total{{model="{MODEL}",version="v-one",arm="stable",status="ok"}}'
+        name = f'ml_prediction_requests_total{{model="{MODEL}",version="v-one",arm="stable",status="ok"}}'
         lines = server.client.get("/metrics").text.splitlines()
         return sum(int(line.split()[-1]) for line in lines if line.startswith(name))
 

@@ -20,7 +20,7 @@ OCTAVES = 26
 QUANTILES = (0.5, 0.95, 0.99)
 
 HELP: dict[str, str] = {
-    "gauntlet_predictions_total": "Rows answered, by model, version, arm and how the row ended for its arm.",
+    "ml_prediction_requests_total": "Rows answered, by model, version, arm and how the row ended for its arm.",
     "gauntlet_requests_total": "Requests by model, protocol and HTTP status.",
     "gauntlet_slow_total": "Requests slower than the slow limit.",
     "gauntlet_input_deviations_total": "Accepted deviations from the training profile, by feature and kind.",
@@ -31,7 +31,7 @@ HELP: dict[str, str] = {
     "gauntlet_journal_errors_total": "Failed journal writes.",
     "gauntlet_breaker_trips_total": "Canaries taken out of traffic by a worker.",
     "gauntlet_lease_expired_total": "Canaries whose lease a worker saw end.",
-    "gauntlet_latency_seconds": "From the request's arrival to its answer, in the server.",
+    "ml_prediction_latency_seconds": "From the request's arrival to its answer, in the server.",
     "gauntlet_latency_quantile_seconds": "Quantiles of latency since start, within 12.5 %.",
     "gauntlet_latency_max_seconds": "Longest latency since start.",
     "gauntlet_routing_epoch": "Routing epoch of each worker.",
@@ -169,14 +169,14 @@ def _latency_samples(
     samples: dict[str, list[str]], labels: str, cells: Mapping[int, int], totals: Mapping[str, int]
 ) -> None:
     count = sum(cells.values())
-    lines = samples["gauntlet_latency_seconds"]
+    lines = samples["ml_prediction_latency_seconds"]
     for octave in range(4, OCTAVES):
         edge = 1 << octave
         below = sum(n for index, n in cells.items() if cell_bounds(index)[1] <= edge)
-        lines.append(f'gauntlet_latency_seconds_bucket{{{labels},le="{edge / 1e6:g}"}} {below}')
-    lines.append(f'gauntlet_latency_seconds_bucket{{{labels},le="+Inf"}} {count}')
-    lines.append(f"gauntlet_latency_seconds_sum{{{labels}}} {totals.get(f'_latency_sum_us{{{labels}}}', 0) / 1e6}")
-    lines.append(f"gauntlet_latency_seconds_count{{{labels}}} {count}")
+        lines.append(f'ml_prediction_latency_seconds_bucket{{{labels},le="{edge / 1e6:g}"}} {below}')
+    lines.append(f'ml_prediction_latency_seconds_bucket{{{labels},le="+Inf"}} {count}')
+    lines.append(f"ml_prediction_latency_seconds_sum{{{labels}}} {totals.get(f'_latency_sum_us{{{labels}}}', 0) / 1e6}")
+    lines.append(f"ml_prediction_latency_seconds_count{{{labels}}} {count}")
     for share in QUANTILES:
         value = quantile(cells, share) / 1e6
         samples["gauntlet_latency_quantile_seconds"].append(
@@ -187,6 +187,6 @@ def _latency_samples(
 
 
 def _family(name: str, lines: Iterable[str]) -> str:
-    kind = "histogram" if name == "gauntlet_latency_seconds" else "gauge" if name in GAUGES else "counter"
+    kind = "histogram" if name == "ml_prediction_latency_seconds" else "gauge" if name in GAUGES else "counter"
     head = f"# HELP {name} {HELP.get(name, 'Counted by the server.')}\n# TYPE {name} {kind}\n"
     return head + "".join(f"{line}\n" for line in lines)

@@ -26,7 +26,7 @@ class Tally:
     __slots__ = ("latency", "ok", "values")
 
     def __init__(self, counters: Counters, model: str, version_id: str, arm: str) -> None:
-        name = key("gauntlet_predictions_total", model=model, version=version_id, arm=arm, status=Status.OK)
+        name = key("ml_prediction_requests_total", model=model, version=version_id, arm=arm, status=Status.OK)
         self.values, self.ok = counters.values, counters.place(name)
         self.latency = Latency(counters, model=model, version=version_id, arm=arm)
 

@@ -1,0 +1,117 @@
+"""Alert rules, dashboards and workflows: checked by the tools that will read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.deploy.compose import ROOT
+
+from gauntlet.exporter import GAUGES
+
+DEPLOY = ROOT / "deploy"
+RULES = DEPLOY / "prometheus" / "rules.yml"
+DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+_NAME = re.compile(r"\b(?:gauntlet|ml)_[a-z_]+\b")
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+
+
+def rules() -> list[dict]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    tool = shutil.which("promtool")
+    if tool is None:
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    return tool
+
+
+def test_promtool_accepts_rules_and_configuration(promtool: str) -> None:
+    for command in (("rules", RULES), ("config", DEPLOY / "prometheus" / "prometheus.yml")):
+        done = subprocess.run([promtool, "check", *map(str, command)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_rule_fires_on_its_symptom_and_on_nothing_else(promtool: str) -> None:
+    cases = Path(__file__).with_name("rules_test.yml")
+    done = subprocess.run(
+        [promtool, "test", "rules", cases.name], cwd=cases.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_is_tried(promtool: str) -> None:
+    tried = {
+        case["alertname"]
+        for test in yaml.safe_load(Path(__file__).with_name("rules_test.yml").read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if case.get("exp_alerts")
+    }
+    assert tried == {rule["alert"] for rule in rules()}
+
+
+def test_every_rule_says_what_to_do() -> None:
+    anchors = {_anchor(title) for title in _HEADING.findall((ROOT / "docs" / "runbook.md").read_text())}
+    for rule in rules():
+        assert rule["annotations"]["summary"], rule["alert"]
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert page == "docs/runbook.md"
+        assert anchor in anchors, f"{rule['alert']}: no section {anchor!r} in the runbook"
+        assert rule["labels"]["severity"] in ("page", "ticket", "none")
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
+def _server_metrics() -> set[str]:
+    from gauntlet.serving.metrics import HELP
+
+    return set(HELP)
+
+
+def test_rules_and_dashboards_name_metrics_that_exist() -> None:
+    known = set(GAUGES) | _server_metrics()
+    texts = [RULES.read_text(), *(path.read_text() for path in DASHBOARDS)]
+    named = {re.sub(r"_(bucket|sum|count)$", "", name) for text in texts for name in _NAME.findall(text)}
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_is_whole(path: Path) -> None:
+    board = json.loads(path.read_text())
+    assert board["uid"]
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    for panel in board["panels"]:
+        assert panel["title"]
+        assert panel["datasource"]["uid"] == "prometheus"
+        assert all(target["expr"] for target in panel["targets"])
+
+
+def test_what_grafana_is_given_is_where_compose_puts_it() -> None:
+    provider = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/gauntlet.yml").read_text())["providers"][0]
+    mounts = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["grafana"]["volumes"]
+    assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in mounts
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_fits_its_schema(path: Path) -> None:
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PATH": tools},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
