@@ -488,6 +488,7 @@ def train(job: Job) -> TrainingSummary:
         threshold_basis=basis,
         seconds=time.monotonic() - started,
         peak_rss_mb=peak_rss_mb(),
+        scores=_score_column(model, judged),
     )
 
 
@@ -569,6 +570,15 @@ def _metrics(job: Job, model: Model, parts: Iterable[Part], threshold: float | N
             for sentence in undefined:
                 _say(sentence)
     return metrics
+
+
+def _score_column(model: Model, part: Part) -> dict[str, Any]:
+    """What the drift check compares later scores with: counts, no score of a row."""
+    from gauntlet.core.column_numbers import numbers
+
+    scores = model.score_part(part.some(SCORED_ROWS))
+    levels = scores if scores.ndim == 1 else scores.max(axis=1)
+    return numbers(levels, "float").counted(levels).to_json()
 
 
 def _shown(params: Params, job: Job) -> dict[str, bool | int | float | str]:

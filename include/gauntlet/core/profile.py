@@ -16,7 +16,19 @@ from typing import Any
 from gauntlet.core.column_labels import KEPT, Labels
 from gauntlet.core.column_numbers import Moments, Numbers, Tally, numbers
 
-__all__ = ["FORMAT", "KEPT", "Column", "Labels", "Moments", "Numbers", "Profile", "Tally", "blank", "numbers"]
+__all__ = [
+    "FORMAT",
+    "KEPT",
+    "Column",
+    "Labels",
+    "Moments",
+    "Numbers",
+    "Profile",
+    "Tally",
+    "blank",
+    "blank_numbers",
+    "numbers",
+]
 
 FORMAT = 1
 
@@ -34,6 +46,8 @@ class Profile:
     """Profiles of single segments: segment column, then value."""
     about: dict[str, str]
     """Where the rows came from: model, data set digest, as-of time."""
+    scores: Numbers | None = None
+    """The champion's scores of rows that its trees have not seen; not among its features, so not a column."""
 
     def weights(self) -> dict[str, float]:
         """Importances as shares that sum to 1; equal shares when none is known."""
@@ -46,7 +60,8 @@ class Profile:
     def blank(self) -> Profile:
         """The same axes with nothing counted: what a window is counted on."""
         columns: dict[str, Column] = {name: blank(column) for name, column in self.columns.items()}
-        return Profile(columns, 0, {}, {}, {})
+        scores = None if self.scores is None else blank_numbers(self.scores)
+        return Profile(columns, 0, {}, {}, {}, scores)
 
     def __add__(self, other: Profile) -> Profile:
         if self.columns.keys() != other.columns.keys():
@@ -55,7 +70,8 @@ class Profile:
         for name, mine in self.columns.items():
             theirs = other.columns[name]
             columns[name] = _sum(name, mine, theirs)
-        return Profile(columns, self.rows + other.rows, self.importances, _joined(self, other), self.about)
+        scores = self.scores if self.scores is None or other.scores is None else self.scores + other.scores
+        return Profile(columns, self.rows + other.rows, self.importances, _joined(self, other), self.about, scores)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON of the profile."""
@@ -68,6 +84,7 @@ class Profile:
             "importances": self.importances,
             "about": self.about,
             "columns": {name: _trimmed(column).to_json() for name, column in self.columns.items()},
+            "scores": None if self.scores is None else self.scores.to_json(),
             "segments": {
                 column: {value: part._to_json() for value, part in parts.items()}
                 for column, parts in self.segments.items()
@@ -93,7 +110,9 @@ def _from_json(value: Mapping[str, Any]) -> Profile:
     segments = {
         column: {name: _from_json(part) for name, part in parts.items()} for column, parts in value["segments"].items()
     }
-    return Profile(columns, value["rows"], value["importances"], segments, value["about"])
+    # Profiles of releases that were made before scores were kept have none.
+    scores = Numbers.from_json(value["scores"]) if value.get("scores") else None
+    return Profile(columns, value["rows"], value["importances"], segments, value["about"], scores)
 
 
 def _joined(one: Profile, other: Profile) -> dict[str, dict[str, Profile]]:
@@ -111,6 +130,11 @@ def blank(column: Column) -> Column:
     """The same column with nothing counted; rows outside its range will be counted on their own."""
     if isinstance(column, Labels):
         return Labels.blank(column.dtype)
+    return blank_numbers(column)
+
+
+def blank_numbers(column: Numbers) -> Numbers:
+    """A numeric column with nothing counted."""
     return Numbers.blank(column.axis, column.dtype, (column.minimum, column.maximum))
 
 

@@ -120,7 +120,7 @@ def _checked(
         current = count_window(pulled.path, profile, spec)
         past = Past(history, run.as_of - spec.drift.window, spec.drift.window)
         features, joint = _compared(services, run, spec, profile, current, pulled.path, past)
-        scores = check_scores(services, run, spec, champion, pulled.path, past)
+        scores = check_scores(services, run, spec, champion, pulled.path, past, profile.scores)
         domain = _domain(services, run, spec, profile, pulled.path)
     evidence = Evidence(
         features,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gauntlet.core.joint import Past
     from gauntlet.core.performance import Scored
-    from gauntlet.core.profile import Column, Profile
+    from gauntlet.core.profile import Column, Numbers, Profile
 
 LOOK_BACK = 200
 
@@ -46,17 +46,24 @@ def check_scores(
     champion: ServedVersion,
     window: Path,
     past: Past,
+    kept: Numbers | None = None,
 ) -> ScoreFindings:
-    """Score the window with the champion, and compare with its evaluation; labels only where they have matured."""
+    """Score the window with the champion, and compare; labels only where they have matured.
+
+    ``kept``: the scores in the champion's profile. Without them its evaluation is read.
+    """
     if not spec.drift.scores and spec.drift.performance is None:
         return ScoreFindings()
     try:
         scorer = services.scorers.load(services.blobs.fetch_folder(champion.release_uri, champion.release_digest))
-        baseline = _baseline(services, run, spec, champion)
         scores = scorer.score_table(window)
+        if kept is not None and spec.drift.performance is None:
+            return ScoreFindings(_scores_apart(spec, kept, _levels(spec, scores), past))
+        baseline = _baseline(services, run, spec, champion)
     except (DataRejected, InfrastructureError, IntegrityError) as error:
         return ScoreFindings(prediction=_unavailable(str(error)))
-    prediction = _scores_apart(spec, _levels(spec, baseline.scores), _levels(spec, scores), past)
+    before = _levels(spec, baseline.scores) if kept is None else kept
+    prediction = _scores_apart(spec, before, _levels(spec, scores), past)
     if spec.drift.performance is None:
         return ScoreFindings(prediction)
     return _with_labels(services, run, spec, scorer, baseline, scores, prediction, past.history)
@@ -154,7 +161,9 @@ def _label_levels(spec: ModelSpec, sample: Scored) -> Any:
     return sample.labels if spec.task is Task.REGRESSION else [str(int(label)) for label in sample.labels]
 
 
-def _scores_apart(spec: ModelSpec, before: NDArray[np.float64], after: NDArray[np.float64], past: Past) -> FeatureDrift:
+def _scores_apart(
+    spec: ModelSpec, before: NDArray[np.float64] | Numbers, after: NDArray[np.float64], past: Past
+) -> FeatureDrift:
     from gauntlet.core.drift import conclude, measure
     from gauntlet.core.joint import with_score_change
 
@@ -171,9 +180,12 @@ def _drift(spec: ModelSpec, name: str, before: Any, after: Any) -> FeatureDrift:
 
 
 def _profiles(name: str, before: Any, after: Any) -> tuple[Profile, Profile]:
-    from gauntlet.core.profile import Profile
+    from gauntlet.core.profile import Numbers, Profile, blank_numbers
 
-    columns = [_column(values, None if place == 0 else before) for place, values in enumerate((before, after))]
+    if isinstance(before, Numbers):
+        columns: list[Column] = [before, blank_numbers(before).counted(after)]
+    else:
+        columns = [_column(values, None if place == 0 else before) for place, values in enumerate((before, after))]
     one, other = (Profile({name: column}, column.rows, {}, {}, {}) for column in columns)
     return one, other
 

@@ -85,7 +85,7 @@ def _train(
     folder = work / "release"
     summary = services.trainer.train(spec, job, folder)
     gains = {importance.feature: importance.gain for importance in summary.importances}
-    profile_digest = write_profile(services, run, folder, gains)
+    profile_digest = write_profile(services, run, folder, gains, summary.scores)
     release = keep_release(services, run.model, folder, summary)
     _log(services, run_id, spec, dataset, split, summary, release, folder, work)
     return TrainedModel(
@@ -159,7 +159,7 @@ def _log(
 ) -> None:
     artifacts = work / "artifacts"
     artifacts.mkdir()
-    (artifacts / "training.json").write_text(summary.model_dump_json(indent=1))
+    (artifacts / "training.json").write_text(summary.model_dump_json(indent=1, exclude={"scores"}))
     (artifacts / "split.json").write_text(split.model_dump_json(indent=1))
     (artifacts / "dataset.json").write_text(dataset.model_dump_json(indent=1))
     (artifacts / "spec.json").write_text(spec.model_dump_json(indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.digest import sha256_bytes
 from gauntlet.core.errors import DataRejected
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 PROFILE = "profile.json"
 
 
-def write_profile(services: Services, run: RunContext, folder: Path, importances: Mapping[str, float]) -> str:
+def write_profile(
+    services: Services,
+    run: RunContext,
+    folder: Path,
+    importances: Mapping[str, float],
+    scores: Mapping[str, Any] | None = None,
+) -> str:
     """Profile the training part of the run's snapshot as ``profile.json`` in ``folder``; its SHA-256.
 
-    ``importances``: feature to total gain; features it lacks count as unused.
+    ``importances``: feature to total gain; features it lacks count as unused. ``scores``: those of the model on
+    rows that its trees have not seen, as a numeric column in JSON.
     """
     from dataclasses import replace
 
+    from gauntlet.core.profile import Numbers
     from gauntlet.stages.windows import Window, frequent, profile_of
 
     spec = services.specs.get(run.model)
@@ -47,7 +55,8 @@ def write_profile(services: Services, run: RunContext, folder: Path, importances
         "part": "train",
     }
     known = {name: float(importances.get(name, 0.0)) for name in profile.columns}
-    content = replace(profile, importances=known, about=about).to_bytes()
+    counted = Numbers.from_json(scores) if scores else None
+    content = replace(profile, importances=known, about=about, scores=counted).to_bytes()
     (folder / PROFILE).write_bytes(content)
     return sha256_bytes(content)
 

@@ -17,6 +17,7 @@ import yaml
 
 from gauntlet.adapters.blobs import LocalBlobs
 from gauntlet.adapters.memory.store import MemoryStore
+from gauntlet.core.column_numbers import numbers
 from gauntlet.core.digest import canonical_json, sha256_file
 from gauntlet.core.gates.catalogue import GATES
 from gauntlet.core.ports import PulledData, Services
@@ -200,11 +201,18 @@ class Bench:
             | more
         )
 
-    def train(self, at: datetime, table: pa.Table, importances: Mapping[str, float] = IMPORTANCES) -> ServedVersion:
+    def train(
+        self,
+        at: datetime,
+        table: pa.Table,
+        importances: Mapping[str, float] = IMPORTANCES,
+        scores: np.ndarray | None = None,
+    ) -> ServedVersion:
         """Do what training does: snapshot, split, release folder with the profile; then take over traffic."""
         run = self.run(at, name=f"train-{at:%m-%d}")
         release = self.snapshot(run, table)
-        write_profile(self.services, run, release, importances)
+        counted = None if scores is None else numbers(scores, "float").counted(scores).to_json()
+        write_profile(self.services, run, release, importances, counted)
         listed = {PROFILE: sha256_file(release / PROFILE)}
         (release / "manifest.json").write_bytes(canonical_json({"files": listed}))
         digest = sha256_file(release / "manifest.json")

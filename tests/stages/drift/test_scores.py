@@ -141,6 +141,20 @@ def test_a_champion_that_cannot_be_loaded_is_an_error_and_the_inputs_are_checked
     assert report.carried_by == ("income",)
 
 
+@pytest.mark.parametrize(("income", "moved"), [(1.0, False), (0.4, True)])
+def test_the_profiles_own_scores_need_no_evaluation(bench: Bench, income: float, moved: bool) -> None:
+    bench.set_drift(scores=True)
+    before = risk(portfolio(9000, 11)["income"].to_numpy())
+    bench.train(START - DAY, portfolio(9000, 1, START - DAY), scores=before)
+    bench.services = replace(bench.services, scorers=cast(Any, ToldScorer()))
+    bench.source.table = portfolio(4000, 2, income=income)
+    report = check_drift(bench.services, bench.run(START))
+    assert report.prediction is not None
+    assert (report.prediction.outcome is Outcome.FAILED) is moved, report.prediction.sentence
+    assert report.prediction.outcome is not Outcome.ERROR
+    assert (report.prediction.reference_rows, report.prediction.current_rows) == (9000, 4000)
+
+
 def test_without_an_evaluation_scores_are_not_called_calm(bench: Bench, champion: ServedVersion) -> None:
     bench.set_drift(scores=True)
     bench.services = replace(bench.services, scorers=cast(Any, ToldScorer()))

@@ -18,6 +18,8 @@ from gauntlet.adapters.memory.registry import MemoryRegistry
 from gauntlet.adapters.trainer_lightgbm import LightGBMTrainer
 from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import DataRejected, InfrastructureError, IntegrityError, SpecError, TrainingFailed
+from gauntlet.core.profile import Profile
+from gauntlet.core.records.data import SplitManifest
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
 from gauntlet.core.records.model import GoldenSet, ModelSidecar, TrainedModel
 from gauntlet.stages.evaluate import evaluate
@@ -55,6 +57,29 @@ def test_a_night_trains_evaluates_and_probes(night: MakeNight) -> None:
     assert report.candidate_latency is not None
     assert report.champion_latency is None
     assert report.model_bytes == (folder / "model.txt").stat().st_size
+
+
+def test_the_profile_holds_features_and_scores_but_no_row(night: MakeNight) -> None:
+    world = night(calibration="sigmoid")
+    run, trained = world.trained("n1")
+    folder = world.services.blobs.fetch_folder(trained.release.uri, trained.release.digest)
+    profile = Profile.from_bytes((folder / "profile.json").read_bytes())
+    assert set(profile.columns) == {feature.name for feature in _sidecar(folder).features}
+    assert set(profile.importances) == set(profile.columns)
+    scores = profile.scores
+    assert scores is not None
+    split = world.services.records.get(run.key, SplitManifest)
+    parts = pq.read_table(world.services.blobs.fetch(split.uri, split.sha256)).column("part").to_pylist()
+    assert scores.rows == parts.count("calibration")
+    assert 0 < scores.minimum < scores.moments.mean < scores.maximum < 1
+    registry = world.services.registry
+    assert isinstance(registry, MemoryRegistry)
+    training = registry.runs[trained.mlflow_run_id].artifacts["training"]
+    assert "training.json" in training
+
+
+def _sidecar(folder: Path) -> ModelSidecar:
+    return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
 
 
 def test_what_the_registry_is_told(night: MakeNight) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -146,3 +147,5 @@ class TrainingSummary(Record):
     threshold_basis: str
     seconds: float
     peak_rss_mb: float
+    scores: dict[str, Any] = {}
+    """Final scores of rows that no tree has seen, as a numeric column of a profile; multiclass: the highest one."""
