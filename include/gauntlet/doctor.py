@@ -50,6 +50,7 @@ def _findings(current: Settings) -> Iterator[Finding]:
         yield _check(f"spec {model}", partial(_spec, model))
         yield _check(f"agreement {model}", partial(_agreement, model))
         yield _check(f"rollback target {model}", partial(_rollback_target, model))
+        yield _check(f"deployments {model}", partial(_deployments, model))
     yield _check("audit log", _audit)
 
 
@@ -115,6 +116,18 @@ def _rollback_target(model: str) -> tuple[Outcome, str]:
         return Outcome.INCONCLUSIVE, "the champion is the first: there is no previous version to return to"
     running.blobs.fetch_folder(routing.previous.release_uri, routing.previous.release_digest)
     return Outcome.PASSED, f"{routing.previous.version_id} is complete and verified"
+
+
+def _deployments(model: str) -> tuple[Outcome, str]:
+    """A freeze is as it should be; a stopped line is somebody's open question."""
+    from gauntlet.stages.hold import frozen
+    from gauntlet.stages.line import stopped
+
+    who = stopped(services(), model)
+    if who is not None:
+        return Outcome.INCONCLUSIVE, f"the line is stopped by {who}"
+    why = frozen(services(), model, starting=True)
+    return Outcome.PASSED, f"waiting, as they should: {why}" if why else "open"
 
 
 def _audit() -> tuple[Outcome, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gauntlet.core.audit import Finding
     from gauntlet.core.ports import Services
     from gauntlet.core.records.drift import DriftReport
-    from gauntlet.core.records.ledger import PromotionRecord, ReconcileReport, RollbackReport
+    from gauntlet.core.records.ledger import DrillReport, PromotionRecord, ReconcileReport, RollbackReport
     from gauntlet.core.records.reproduction import ReproduceReport
     from gauntlet.core.records.retention import JanitorReport, RetentionPlan, RetentionReport
     from gauntlet.core.records.rollout import PreflightReport
@@ -245,8 +245,19 @@ def reproduce(model: str, version: str) -> ReproduceReport:
     return stage(_services(), model, version)
 
 
-def reconcile(model: str, *, repair: bool) -> ReconcileReport:
-    """Compare registry, routing and servers; repair in the documented direction when asked."""
+def drill(model: str, *, request: str) -> DrillReport:
+    """Rehearse a rollback, and measure it; nobody meets another version."""
+    from gauntlet.stages.drill import drill as stage
+
+    return stage(_services(), model, request=request)
+
+
+def reconcile(model: str, *, repair: bool, by_hand: bool = False) -> ReconcileReport:
+    """Compare registry, routing and servers; repair in the documented direction when asked.
+
+    ``by_hand``: a person asks. Otherwise the settings say whether aliases that somebody has moved are moved back.
+    """
+    from gauntlet.settings import settings
     from gauntlet.stages.reconcile import reconcile as stage
 
-    return stage(_services(), model, repair=repair)
+    return stage(_services(), model, repair=repair, revert=by_hand or settings().revert_aliases)

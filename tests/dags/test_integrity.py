@@ -21,7 +21,7 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "include" / "models"
 SPECS = load_specs(MODELS)
-KINDS = ("drift_check", "retrain", "canary", "housekeeping")
+KINDS = ("drift_check", "retrain", "canary", "housekeeping", "rollback", "rollback_drill", "reconcile", "rollout_command")
 HEAVY = ("pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "optuna", "sklearn")
 
 

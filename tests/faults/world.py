@@ -41,6 +41,7 @@ from gauntlet.core.records.rollout import (
 )
 from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.core.specs.freeze import FreezeSection
+from gauntlet.core.specs.recovery import RecoverySection
 from gauntlet.core.specs.retention import RetentionSection
 from gauntlet.stages.promote import promote
 from gauntlet.stages.register import register_challenger
@@ -78,6 +79,7 @@ class Schedule:
 
 SHORT = RetentionSection(versions=1, referenced="30d")  # type: ignore[arg-type]
 ANY_DAY = FreezeSection(weekdays=())
+RECOVERY = RecoverySection()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Spec:
     rollout: Rollout = Rollout()
     schedule: Schedule = Schedule()
     freeze: FreezeSection = ANY_DAY
+    recovery: RecoverySection = RECOVERY
     retention: RetentionSection = SHORT
 
 

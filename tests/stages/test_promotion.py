@@ -543,3 +543,51 @@ def test_the_log_is_verified_against_its_copy(tmp_path):
         connection.exec_driver_sql(f"DELETE FROM audit WHERE sequence = {last}")
     assert [(finding.sequence, finding.fault) for finding in verify_audit(world.services)] == [(last, "removed")]
     world.store.close()
+
+
+# ---- aliases moved by hand -------------------------------------------------------------------------
+
+
+def test_an_alias_moved_by_hand_is_alerted_and_by_setting_left_or_moved_back(world):
+    world.champion("a")
+    world.champion("b")
+    world.registry.set_alias(MODEL, "champion", 1)
+    left = reconcile(world.services, MODEL, repair=True, revert=False)
+    assert left.outcome is Outcome.FAILED
+    assert [(item.what, item.by_hand, item.repaired) for item in left.differences] == [("alias champion", True, False)]
+    assert "alias champion is v1, moved by hand, should be v2; not repaired: the settings" in left.reason
+    assert world.registry.aliases(MODEL)["champion"] == 1
+    assert [severity for severity, _ in world.messages.sent] == ["critical"]
+    assert reconcile(world.services, MODEL, repair=True, revert=False) == left.model_copy(
+        update={"at": world.clock.moment}
+    )
+    assert len(world.messages.sent) == 1
+    mended = reconcile(world.services, MODEL, repair=True, revert=True)
+    assert mended.agreed
+    assert world.registry.aliases(MODEL)["champion"] == 2
+    assert [severity for severity, _ in world.messages.sent] == ["critical", "info"]
+    assert reconcile(world.services, MODEL, repair=False).agreed
+    world.registry.set_alias(MODEL, "champion", 1)
+    assert not reconcile(world.services, MODEL, repair=False).agreed
+    assert len(world.messages.sent) == 3
+
+
+def test_an_alias_that_only_lags_is_always_repaired(world):
+    world.champion("a")
+    world.champion("b")
+    world.registry.down = True
+    roll_back(world)
+    world.registry.down = False
+    found = reconcile(world.services, MODEL, repair=True, revert=False)
+    assert found.agreed
+    assert not any(item.by_hand for item in found.differences)
+    assert world.registry.aliases(MODEL) == {"champion": 1}
+
+
+def test_a_version_deleted_by_hand_takes_its_alias_with_it_and_that_is_noticed(world):
+    world.champion("a")
+    world.registry.delete_alias(MODEL, "champion")
+    found = reconcile(world.services, MODEL, repair=True, revert=False)
+    assert [item.sentence for item in found.differences][0].startswith(
+        "registry: alias champion is absent, moved by hand, should be v1"
+    )

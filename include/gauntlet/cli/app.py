@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gauntlet.cli import config, evidence, keep, local, measure, operate, people, run, serve
+from gauntlet.cli import config, deploy, evidence, keep, local, measure, operate, people, run, serve
 
 app = typer.Typer(
     name="gauntlet",
@@ -21,6 +21,7 @@ app.command("explain")(evidence.explain)
 app.command("history")(evidence.history)
 app.command("trace")(evidence.trace)
 app.command("rollback")(operate.rollback)
+app.command("drill")(operate.drill)
 app.command("clear-quarantine")(operate.clear_quarantine)
 app.command("reconcile")(operate.reconcile)
 app.command("doctor")(operate.doctor)
@@ -37,6 +38,8 @@ app.command("demo")(local.demo)
 app.command("up")(local.up)
 app.command("down")(local.down)
 app.add_typer(config.app, name="config")
+app.add_typer(deploy.freeze, name="freeze")
+app.add_typer(deploy.line, name="line")
 app.add_typer(measure.gates, name="gates")
 app.add_typer(measure.ab, name="ab")
 app.add_typer(evidence.audit, name="audit")

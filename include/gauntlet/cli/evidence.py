@@ -39,20 +39,29 @@ def history(
     """Say which version was champion when."""
     from gauntlet.bootstrap import services
     from gauntlet.stages.trace import history as champions
+    from gauntlet.views.recoveries import recoveries
 
     with exit_codes():
         moment = datetime.fromisoformat(at) if at else None
         if moment is not None and moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         reigns = champions(services(), model, moment)
+        back = recoveries(services(), model) if moment is None else ()
     if as_json:
-        show_json(reigns)
+        show_json({"reigns": reigns, "recoveries": back})
     else:
         show_table(
             model,
             ("from", "to", "version", "why"),
             [(r.since, r.until or "now", r.version_id, r.reason) for r in reigns],
         )
+        if back:
+            rows = [(f"{b.at:%Y-%m-%d %H:%M:%S}", b.kind, b.outcome, _s(b.seconds), b.text) for b in back]
+            show_table("Ways back", ("at", "", "outcome", "s to confirmed", ""), rows)
+
+
+def _s(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}"
 
 
 def trace(

@@ -60,7 +60,7 @@ def reconcile(
     with exit_codes():
         if repair:
             authorized(Action.REPAIR, model)
-        report = pipeline.reconcile(model, repair=repair)
+        report = pipeline.reconcile(model, repair=repair, by_hand=True)
     if as_json:
         show_json(report)
     else:
@@ -68,11 +68,30 @@ def reconcile(
     raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
 
 
-def doctor(as_json: AsJson = False) -> None:
+def drill(model: Model, as_json: AsJson = False) -> None:
+    """Rehearse a rollback on the live server, and measure it; nobody meets another version."""
+    with exit_codes():
+        authorized(Action.ROLL_BACK, model)
+        report = pipeline.drill(model, request=REQUEST)
+    if as_json:
+        show_json(report)
+    else:
+        out.print(report.reason, markup=False)
+    raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
+
+
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="First finish or give up what was left half done.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check versions, specs, services, registry against servers, and that a rollback target can be loaded."""
+    from gauntlet.bootstrap import services
     from gauntlet.doctor import examine
 
     with exit_codes():
+        for model in services().specs.names() if repair else ():
+            authorized(Action.REPAIR, model)
+            pipeline.reconcile(model, repair=True, by_hand=True)
         findings = examine()
     if as_json:
         show_json(findings)

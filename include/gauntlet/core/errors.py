@@ -47,6 +47,10 @@ class RollbackRefused(Rejection):
     """There is nothing to roll back, or no recorded earlier champion that may and can be served."""
 
 
+class DrillFailed(Rejection):
+    """A rehearsed rollback would not have gone as it must."""
+
+
 class RolloutAborted(Rejection):
     """The canary was taken out of traffic."""
 
@@ -87,6 +91,7 @@ REJECTIONS: tuple[str, ...] = tuple(
         GateFailed,
         PromotionRefused,
         RollbackRefused,
+        DrillFailed,
         RolloutAborted,
         NotPermitted,
         IntegrityError,

@@ -13,7 +13,13 @@ from gauntlet.core.spec import ModelSpec, load_spec
 ONCE_A_YEAR = "0 0 29 2 *"
 """The story starts the nights, one after the other, so the clock must not; without a schedule a gate would object."""
 OVERLAY: dict[str, Any] = {
-    "schedule": {"nightly": ONCE_A_YEAR, "drift_check": ONCE_A_YEAR, "retries": 1},
+    "schedule": {
+        "nightly": ONCE_A_YEAR,
+        "drift_check": ONCE_A_YEAR,
+        "rollback_drill": None,
+        "reconcile": None,
+        "retries": 1,
+    },
     "training": {"rounds": 150, "early_stopping": 20, "threads": 1, "params": {"learning_rate": 0.12}},
     # The story plays at any hour of any day.
     "freeze": {"weekdays": [], "windows": []},

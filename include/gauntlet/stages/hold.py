@@ -40,9 +40,9 @@ def frozen(services: Services, model: str, *, starting: bool = False) -> str | N
     return f"{hold.reason}; until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else hold.reason
 
 
-def check_open(services: Services, model: str) -> None:
+def check_open(services: Services, model: str, *, starting: bool = False) -> None:
     """Raise :class:`DeploymentHeld` while nothing may be deployed."""
-    why = frozen(services, model)
+    why = frozen(services, model, starting=starting)
     if why is not None:
         raise DeploymentHeld(
             f"{model}: {why}; it waits. In an emergency two people say: gauntlet freeze override {model} --reason …"

@@ -79,7 +79,8 @@ def _open(services: Services, run: RunContext) -> Intent:
     obstacles = _obstacles(services, run, state)
     if obstacles:
         raise PromotionRefused(f"{run.model}: version {state.candidate.version} stays out: {'; '.join(obstacles)}")
-    check_open(services, run.model)
+    # A first model has no ramp: its promotion is what the deployment windows are for.
+    check_open(services, run.model, starting=state.stable is None)
     _settled(services, run.model)
     intent = Intent(
         model=run.model,

@@ -13,24 +13,27 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.reconcile import REGISTRY, alias_differences, server_differences
 from gauntlet.core.records.ledger import Difference, Intent, IntentKind, ReconcileReport
-from gauntlet.stages.aliases import aliases_wanted, project_aliases
+from gauntlet.stages.aliases import aliases_wanted, moved_by_hand, project_aliases
 from gauntlet.stages.promote import finish_promotion
 from gauntlet.stages.rollback import finish_rollback
 
 APPLY_TIMEOUT_S = 15.0
 ACTOR = "reconciler"
 SERVERS = "servers"
+LEFT = "the settings leave it to a person (GAUNTLET_REVERT_ALIASES is off): gauntlet reconcile --repair"
 
 
-def reconcile(services: Services, model: str, *, repair: bool) -> ReconcileReport:
+def reconcile(services: Services, model: str, *, repair: bool, revert: bool = True) -> ReconcileReport:
     """Compare the registry's aliases and what each server process serves with the ledger; repair when asked.
+
+    ``revert``: whether aliases that somebody moved by hand are moved back too. Those that only lag behind always are.
 
     The report is stored when it says something new, and a difference is sent to people. A place that does not
     answer is named in ``unreachable`` and makes the outcome ``error``: not asked is not agreed.
     """
     resumed, trouble = _resume(services, model) if repair else (None, None)
     places: tuple[list[Difference], list[str]] = ([], [trouble] if trouble else [])
-    _registry(services, model, repair, *places)
+    _registry(services, model, repair, revert, *places)
     _servers(services, model, repair, *places)
     open_intent = services.ledger.intent(model)
     report = _report(services, model, tuple(places[0]), tuple(places[1]), resumed, open_intent)
@@ -57,12 +60,18 @@ def _resume(services: Services, model: str) -> tuple[str | None, str | None]:
 
 
 def _registry(
-    services: Services, model: str, repair: bool, differences: list[Difference], unreachable: list[str]
+    services: Services, model: str, repair: bool, revert: bool, differences: list[Difference], unreachable: list[str]
 ) -> None:
     try:
         wanted = aliases_wanted(services, model)
-        found = alias_differences(wanted, services.registry.aliases(model))
-        if found and repair:
+        by_hand = moved_by_hand(services, model)
+        found = [
+            item.model_copy(update={"by_hand": by_hand})
+            for item in alias_differences(wanted, services.registry.aliases(model))
+        ]
+        if found and repair and by_hand and not revert:
+            found = [item.model_copy(update={"error": LEFT}) for item in found]
+        elif found and repair:
             project_aliases(services, model)
             left = {item.what for item in alias_differences(wanted, services.registry.aliases(model))}
             found = [item.model_copy(update={"repaired": item.what not in left}) for item in found]

@@ -85,7 +85,7 @@ def _move_traffic(services: Services, model: str, reason: str, actor: str, reque
     offender = services.routing.read(model).stable
     if offender is None:
         raise RollbackRefused(f"{model}: there is no champion, so nothing to roll back")
-    target = _target(services, model, offender)
+    target = way_back(services, model, offender)
     for _ in range(ATTEMPTS):
         routing = services.routing.read(model)
         if routing.stable != offender:
@@ -102,8 +102,11 @@ def _move_traffic(services: Services, model: str, reason: str, actor: str, reque
     raise Conflict(f"{model}: the routing changed {ATTEMPTS} times while it was to be swapped; try again")
 
 
-def _target(services: Services, model: str, offender: ServedVersion) -> ServedVersion:
-    """The latest earlier champion that may be served and whose release every server has loaded and checked."""
+def way_back(services: Services, model: str, offender: ServedVersion) -> ServedVersion:
+    """The latest earlier champion that may be served and whose release every server has loaded and checked.
+
+    Raises :class:`RollbackRefused` with what stands in the way of each when there is none.
+    """
     skipped = []
     for version in earlier_champions(services.ledger.events(model), offender):
         obstacle = _obstacle(services, model, version)
@@ -191,7 +194,7 @@ def _change(
 def _restored(services: Services, routing: Routing, target: ServedVersion, offender: ServedVersion) -> Routing:
     """The routing with the target stable; ``previous`` is the champion before the target, the next way back."""
     back = earlier_champions(services.ledger.events(routing.model), target)
-    way_back = [
+    left = [
         version
         for version in back
         if version != offender and not quarantine_of(services, routing.model, version.release_digest)
@@ -199,7 +202,7 @@ def _restored(services: Services, routing: Routing, target: ServedVersion, offen
     return routing.model_copy(
         update={
             "stable": target,
-            "previous": way_back[0] if way_back else None,
+            "previous": left[0] if left else None,
             "canary": None,
             "weight_ppm": 0,
             "rollout": None,

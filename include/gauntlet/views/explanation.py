@@ -9,6 +9,7 @@ from gauntlet.core.records.base import Record
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.registry import did_you_mean
+from gauntlet.stages.hold import frozen
 from gauntlet.views.facts import Night, nights
 
 RUNS = 400
@@ -89,6 +90,9 @@ def sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
     if asked.promotion:
         lines.append(Sentence(topic="promotion", outcome=asked.promotion.outcome, text=asked.promotion.reason))
     lines += [Sentence(topic="rollout", outcome=None, text=text) for text in _rollouts(services, asked)]
+    held = frozen(services, asked.run.model, starting=True)
+    if held is not None:
+        lines.append(Sentence(topic="deployments", outcome=None, text=f"nothing new is deployed now: {held}"))
     lines += [_audit_sentence(entry) for entry in _audit_of(services, asked)]
     return tuple(lines)
 

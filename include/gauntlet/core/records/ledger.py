@@ -176,8 +176,40 @@ class RollbackReport(Record):
         )
 
 
+class DrillReport(Record):
+    """A rehearsed rollback: the whole way back but for who serves.
+
+    The version to return to was looked up, loaded, verified and asked; a routing row that changes nothing but its
+    epoch was written, and every server process has confirmed it ``seconds`` after the drill began. ``golden`` is the
+    largest difference of the golden answers. What was not measured is ``None``.
+    """
+
+    model: str
+    key: str
+    outcome: Outcome
+    reason: str
+    champion: ServedVersion | None
+    target: ServedVersion | None
+    seconds: float | None
+    golden: float | None
+    servers: int
+    routing_epoch: int | None
+    at: Instant
+
+
+class AliasesSet(Record):
+    """What the registry's aliases were last made to say: what differs from it since was moved by somebody else."""
+
+    model: str
+    aliases: dict[str, int]
+    at: Instant
+
+
 class Difference(Record):
-    """Two places that should agree and do not. The ledger is right; the other side is repaired."""
+    """Two places that should agree and do not. The ledger is right; the other side is repaired.
+
+    ``by_hand``: it had been right, and somebody changed it past the ledger.
+    """
 
     place: str
     what: str
@@ -185,12 +217,14 @@ class Difference(Record):
     observed: str
     repaired: bool = False
     error: str | None = None
+    by_hand: bool = False
 
     @property
     def sentence(self) -> str:
         """The difference in words."""
         end = "; repaired" if self.repaired else f"; not repaired: {self.error}" if self.error else ""
-        return f"{self.place}: {self.what} is {self.observed}, should be {self.expected}{end}"
+        whose = ", moved by hand" if self.by_hand else ""
+        return f"{self.place}: {self.what} is {self.observed}{whose}, should be {self.expected}{end}"
 
 
 class ReconcileReport(Record):

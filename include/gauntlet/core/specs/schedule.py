@@ -24,6 +24,10 @@ class ScheduleSection(Section):
     drift_check: str | None = "30 * * * *"
     housekeeping: str | None = "0 4 * * *"
     """Reconcile, settle what killed tasks left, delete what retention lets go, verify the audit log."""
+    reconcile: str | None = "*/15 * * * *"
+    """How often registry, routing and servers are compared, and brought in line."""
+    rollback_drill: str | None = "0 5 * * 1"
+    """How often a rollback is rehearsed. No user meets another version."""
     timezone: str = "UTC"
     retries: int = Field(ge=0, le=10, default=2)
     """Further tries after an infrastructure error; a rejection is final at the first."""

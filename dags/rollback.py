@@ -1,0 +1,10 @@
+"""Rollback: by hand, with a reason; traffic returns to the recorded previous champion, the present one is quarantined."""
+
+from gauntlet.orchestration import recovery
+from gauntlet.orchestration.dag import model_dag, specs
+
+for spec in specs("rollback"):
+    with model_dag(spec, "rollback", __doc__, schedule=None, params=recovery.ROLLBACK_PARAMS) as dag:
+        recovery.rollback(spec.model)
+
+    globals()[dag.dag_id] = dag
