@@ -5,7 +5,7 @@ from airflow.sdk import chain
 from gauntlet.orchestration import assets, tasks
 from gauntlet.orchestration.dag import model_dag, specs
 from gauntlet.orchestration.promotion import Promote
-from gauntlet.orchestration.ramp import RampStep
+from gauntlet.orchestration.ramp import ramp_of
 
 for spec in specs("canary"):
     with model_dag(
@@ -14,15 +14,7 @@ for spec in specs("canary"):
         run = tasks.open_run(spec.model)
         rollout = tasks.open_rollout(run).as_setup()
         preflight = tasks.preflight(run)
-        ramp = [
-            RampStep(
-                task_id=f"step_{index + 1}_{step.weight:g}_percent",
-                run_context=run,
-                step=index,
-                tick=spec.rollout.tick,
-            )
-            for index, step in enumerate(spec.rollout.steps)
-        ]
+        ramp = ramp_of(spec, run)
         # A bootstrap has no ramp: its steps are skipped, a failed step still stops the promotion.
         promote = Promote(
             task_id="promote", run_context=run, tick=spec.rollout.tick, trigger_rule="none_failed_min_one_success"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gauntlet.core.records.ledger import DrillReport, PromotionRecord, ReconcileReport, RollbackReport
     from gauntlet.core.records.reproduction import ReproduceReport
     from gauntlet.core.records.retention import JanitorReport, RetentionPlan, RetentionReport
-    from gauntlet.core.records.rollout import PreflightReport
+    from gauntlet.core.records.rollout import PreflightReport, RolloutCommand
 
 
 def _services() -> Services:
@@ -208,6 +208,22 @@ def rollback(model: str, *, reason: str, actor: str, request: str = "") -> Rollb
     from gauntlet.stages.rollback import rollback as stage
 
     return stage(_services(), model, reason=reason, actor=actor, request=request)
+
+
+def command_rollout(
+    model: str,
+    command: str,
+    *,
+    by: str,
+    reason: str,
+    until: str | None = None,
+    lasting: str | None = None,
+    request: str = "",
+) -> RolloutCommand:
+    """Hand a person's word to the rollout that is under way; ``until`` is ISO 8601, ``lasting`` as in ``2h``."""
+    from gauntlet.stages.command_rollout import say
+
+    return say(_services(), model, command, by=by, reason=reason, until=until, lasting=lasting, request=request)
 
 
 def tidy(model: str) -> JanitorReport:

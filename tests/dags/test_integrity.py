@@ -84,6 +84,7 @@ def test_the_canary_has_one_task_per_step_and_a_teardown(dags, model: str) -> No
     dag = dags[f"{model}__canary"]
     steps = [task_id for task_id in dag.task_ids if task_id.startswith("step_")]
     assert len(steps) == len(SPECS[model].rollout.steps)
+    assert ("shadow" in dag.task_ids) == (SPECS[model].rollout.shadow is not None)
     close = dag.get_task("close_rollout")
     assert close.is_teardown
     assert not close.on_failure_fail_dagrun

@@ -98,3 +98,74 @@ def test_an_abort_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "tick", tick)
     with pytest.raises(RolloutAborted, match="error rate"):
         ramp(1).execute({})
+
+
+def test_a_look_that_was_overtaken_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from gauntlet.core.errors import Conflict
+
+    def tick(run: RunContext, step: int) -> RolloutState:
+        raise Conflict("the routing has changed from epoch 3 to 4 while this tick looked")
+
+    monkeypatch.setattr(pipeline, "tick", tick)
+    with pytest.raises(TaskDeferred):
+        ramp(1).execute({})
+
+
+def test_the_evidence_is_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from gauntlet.core.outcome import Outcome
+    from gauntlet.core.records.rollout import CanaryAnalysis, MetricVerdict
+
+    verdict = MetricVerdict(
+        metric="error_rate",
+        outcome=Outcome.PASSED,
+        critical=True,
+        sentence="error_rate: 0.10 % of 812 canary requests against 0.10 % of 8012",
+        stable=0.001,
+        canary=0.001,
+        limit=0.01,
+        stable_n=8012,
+        canary_n=812,
+    )
+    judged = CanaryAnalysis(
+        rollout="m-1",
+        step=1,
+        weight_ppm=10_000,
+        outcome=Outcome.PASSED,
+        reason="all 1 live metrics are within their limits",
+        metrics=(verdict,),
+        since=NOW,
+        until=NOW,
+        requests=812,
+        entities=700,
+        stable_requests=8012,
+        paired=8824,
+        labels=3,
+    )
+    answers(monkeypatch, state(2).model_copy(update={"analysis": judged, "looks": 4}))
+    operator = ramp(1)
+    lines: list[str] = []
+    monkeypatch.setattr(
+        type(operator),
+        "log",
+        property(lambda self: type("Log", (), {"info": staticmethod(lambda *a: lines.append(a[0] % a[1:]))})),
+    )
+    operator.look({})
+    assert lines == [
+        "m-1, step: looking",
+        "  look 4: 812 requests and 700 entities of the canary, 8012 of the champion, 8824 scored by both, 3 labels",
+        f"  passed: {verdict.sentence}",
+    ]
+
+
+def test_every_stage_of_a_plan_is_a_task_and_the_shadow_comes_first() -> None:
+    from gauntlet.core.spec import load_spec
+    from gauntlet.core.specs.rollout import RolloutSection
+    from gauntlet.orchestration.dag import models_folder
+    from gauntlet.orchestration.ramp import ramp_of
+
+    spec = load_spec(models_folder() / "credit_default.yaml")
+    green = spec.model_copy(update={"rollout": RolloutSection.model_validate({"plan": "blue_green"})})
+    assert [(task.task_id, task.step) for task in ramp_of(green, RUN)] == [("shadow", -1), ("step_1_100_percent", 0)]
+    assert [task.task_id for task in ramp_of(spec, RUN)][:2] == ["step_1_1_percent", "step_2_5_percent"]

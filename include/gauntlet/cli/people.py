@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -66,26 +65,17 @@ def rollout(
     command: Annotated[CommandKind, typer.Argument(help="What to do; abort beats everything.")],
     reason: Why,
     until: Annotated[str | None, typer.Option(help="For extend and hold_until: ISO 8601.")] = None,
+    lasting: Annotated[str | None, typer.Option("--for", help="Instead of --until: how long, e.g. 2h.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pause, resume, hold, extend, promote or abort the rollout that is under way."""
-    from gauntlet.bootstrap import services
-    from gauntlet.stages.command_rollout import command_rollout
+    """Pause, resume, extend, hold, promote a step or fully, or abort the rollout that is under way."""
+    from gauntlet import pipeline
 
     with exit_codes():
-        moment = _moment(until) if until else None
         forward = command in {CommandKind.PROMOTE, CommandKind.PROMOTE_STEP}
         who = authorized(Action.PROMOTE if forward else Action.PAUSE, model)
-        fact = command_rollout(services(), model, command, by=who, reason=reason, until=moment)
+        fact = pipeline.command_rollout(model, command.value, by=who, reason=reason, until=until, lasting=lasting)
     _told(fact, as_json, f"{command}: recorded; an abort is carried out at once, the rest by the next tick")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SpecError(f"--until: {text!r} is no ISO 8601 time; write it as 2026-03-01T02:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _told(fact: Record, as_json: bool, sentence: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, TypeVar
@@ -14,9 +14,10 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
-from gauntlet.core.errors import DeploymentHeld, GateFailed, Rejection
+from gauntlet.core.errors import Conflict, DeploymentHeld, GateFailed, Rejection
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.run import RunContext, TriggerAction
+from gauntlet.core.specs.rollout import stage_name
 
 T = TypeVar("T", bound=Record | None)
 Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
@@ -74,8 +75,8 @@ def canary(
         try:
             state = say.task("open_rollout", partial(pipeline.open_rollout, context))
             say.task("preflight", partial(pipeline.preflight, context))
-            for step in range(len(spec.rollout.steps)) if state.stable else ():
-                say.task(f"step {step + 1}", partial(_ramp, context, step, spec.rollout.tick.total_seconds()))
+            for step in spec.rollout.stages if state.stable else ():
+                say.task(stage_name(step), partial(_ramp, context, step, spec.rollout.tick.total_seconds()))
             say.task("promote", partial(_promote, context, say, spec.rollout.tick.total_seconds()))
         finally:
             say.task("close_rollout", partial(pipeline.close_rollout, context))
@@ -85,9 +86,10 @@ def canary(
 
 def _ramp(context: RunContext, step: int, tick_s: float) -> Record:
     while True:
-        state = pipeline.tick(context, step)
-        if state.step_done(step):
-            return state
+        with suppress(Conflict):  # Somebody else has moved the routing: the next look sees what they did.
+            state = pipeline.tick(context, step)
+            if state.step_done(step):
+                return state
         time.sleep(tick_s)
 
 
