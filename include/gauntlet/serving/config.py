@@ -38,8 +38,10 @@ class ServerConfig:
     max_concurrency: int = 256
     """Requests of one worker under way at once; more are told to come back."""
     request_budget_s: float = 5.0
-    """From the first byte to the last of a request's body."""
+    """What one request may take: its body to arrive, its rows to be scored, the journal to take them."""
     retry_after_s: int = 1
+    slow_ms: float = 100.0
+    """Requests that take longer in the server are counted as slow."""
     poll_s: float = 0.2
     journal_interval_s: float = 0.05
     journal_queue: int = 100_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from time import perf_counter_ns
 from typing import Any
 
@@ -41,6 +42,22 @@ def start_of(body: bytes) -> MutableMapping[str, Any]:
     if length < len(_STARTS):
         return _STARTS[length]
     return {"type": "http.response.start", "status": 200, "headers": [JSON, (b"content-length", b"%d" % length)]}
+
+
+_HEADS = [
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % length
+    for length in range(2048)
+]
+
+
+def response(status: int, body: bytes, headers: Headers | None = None) -> bytes:
+    """A whole response as it goes over the wire; without headers a JSON body."""
+    length = len(body)
+    if status == 200 and headers is None and length < len(_HEADS):
+        return _HEADS[length] + body
+    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [b"%b: %b" % header for header in headers or [JSON]]
+    return b"\r\n".join([*lines, b"content-length: %d" % length, b"", body])
 
 
 async def answer_json(send: Send, body: bytes) -> None:

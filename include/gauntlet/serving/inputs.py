@@ -201,6 +201,23 @@ def _unwrapped(value: Any) -> Any:
     return json.loads(bytes(value)) if isinstance(value, msgspec.Raw) else value
 
 
+def entity_text(entity: Any) -> str | None:
+    """How an entity key is written for the split: 7, 7.0 and "7" are the same entity."""
+    if entity is None or isinstance(entity, str):
+        return entity
+    if isinstance(entity, float) and entity.is_integer():
+        entity = int(entity)
+    return category_text(entity)
+
+
+def entity_of(row: Mapping[str, Any], column: str | None, index: int) -> str | None:
+    """A row's entity key, from its entity column."""
+    entity = None if column is None else row.get(column)
+    if isinstance(entity, (dict, list)):
+        raise InputRejected(column or "entity", "wrong_type", "is no text or number", index)
+    return entity_text(entity)
+
+
 def parse_lenient(body: bytes) -> Any:
     """Any JSON, also with the NaN and Infinity literals that some clients write."""
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet import __version__
 from gauntlet.core.records.model import Feature, FeatureKind
 from gauntlet.serving.http import JSON, TEXT, Handler, Receive, Refused, Scope, Send, answer, answer_json, encode
-from gauntlet.serving.inputs import InputRejected, MalformedBody, parse_lenient
+from gauntlet.serving.inputs import InputRejected, MalformedBody, entity_of, parse_lenient
 
 if TYPE_CHECKING:
     from gauntlet.serving.app import App
@@ -64,8 +64,8 @@ class Invocations:
         else:
             raise Refused(415, f"this server takes {JSON_TYPE} and {CSV}, not {kind!r}")
         column = model.settings.entity
-        entities = [app.entity_of(row, column, index) for index, row in enumerate(rows)]
-        answers, _ = await app.answer_rows(model, rows, entities, app.next_id(), at)
+        entities = [entity_of(row, column, index) for index, row in enumerate(rows)]
+        answers, _ = await app.answer_rows(model, rows, entities, app.next_id(), start, at)
         waiting = await app.settle(model, answers, start)
         await answer_json(send, encode({"predictions": [_prediction(one) for one in answers]}))
         if waiting:

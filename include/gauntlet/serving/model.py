@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-from gauntlet.core.encoding import category_text
 from gauntlet.core.journal import SHADOW_FAILED, Status, hashed_entity
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
@@ -538,15 +537,6 @@ def decision_of(one: Answered) -> int | str | None:
         return None
     classes = one.side.sidecar.classes
     return classes[code] if classes and one.prediction.scores is not None else code
-
-
-def entity_text(entity: Any) -> str | None:
-    """How an entity key is written for the split: 7, 7.0 and "7" are the same entity."""
-    if entity is None or isinstance(entity, str):
-        return entity
-    if isinstance(entity, float) and entity.is_integer():
-        entity = int(entity)
-    return category_text(entity)
 
 
 def _cause(failure: Exception) -> str:

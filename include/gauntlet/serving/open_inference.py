@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet import __version__
 from gauntlet.core.records.model import FeatureKind, Task
 from gauntlet.serving.http import JSON, Handler, Headers, Receive, Refused, Scope, Send, answer, answer_json, encode
-from gauntlet.serving.inputs import MalformedBody, parse_lenient
+from gauntlet.serving.inputs import MalformedBody, entity_of, parse_lenient
 from gauntlet.serving.model import decision_of
 
 if TYPE_CHECKING:
@@ -179,11 +179,11 @@ class Infer:
         rows = tensor_rows(request, binary, names)
         pin = None if self._version is None else pin_of(model, self._version)
         parameters = _object(request.get("parameters", {}), "parameters")
-        entities = [_entity(app, parameters, row, model.settings.entity, i) for i, row in enumerate(rows)]
+        entities = [_entity(parameters, row, model.settings.entity, i) for i, row in enumerate(rows)]
         request_id = request.get("id") or app.next_id()
         if not isinstance(request_id, str):
             raise MalformedBody("id must be text")
-        answers, epoch = await app.answer_rows(model, rows, entities, request_id, at, pin=pin)
+        answers, epoch = await app.answer_rows(model, rows, entities, request_id, start, at, pin=pin)
         outputs = _wanted(_outputs(answers), request.get("outputs"))
         told = {
             "model_name": model.name,
@@ -198,10 +198,8 @@ class Infer:
             app.after(model)
 
 
-def _entity(
-    app: App, parameters: Mapping[str, Any], row: Mapping[str, Any], column: str | None, index: int
-) -> str | None:
-    return app.entity_of(
+def _entity(parameters: Mapping[str, Any], row: Mapping[str, Any], column: str | None, index: int) -> str | None:
+    return entity_of(
         parameters if "entity" in parameters else row, "entity" if "entity" in parameters else column, index
     )
 

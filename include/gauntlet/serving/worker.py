@@ -23,6 +23,7 @@ from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.serving.app import App
 from gauntlet.serving.channel import Channel
 from gauntlet.serving.config import ServerConfig
+from gauntlet.serving.direct import direct_protocol
 from gauntlet.serving.journal import JournalWriter, Stream
 from gauntlet.serving.layout import Layout
 from gauntlet.serving.loader import ACCEPT_ALL, LoadedVersion, load, read_release
@@ -93,7 +94,7 @@ class Worker:
             uvicorn.Config(
                 self.app,
                 interface="asgi3",
-                http="httptools",
+                http=direct_protocol(self.app.direct_routes()),
                 ws="none",
                 lifespan="off",
                 log_config=None,
