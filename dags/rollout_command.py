@@ -1,4 +1,4 @@
-"""Rollout command: a person pauses, resumes, extends, holds, promotes or aborts the rollout that is under way."""
+"""Rollout command, from the Airflow UI: pause, resume, extend, hold, promote or abort the rollout that is under way."""
 
 from gauntlet.orchestration import rollout_command
 from gauntlet.orchestration.dag import model_dag, specs
