@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from sqlalchemy import Engine
-from tests.faults.points import Tripwire, sigkill, wire_files, wire_statements, wired
+from tests.faults.points import Tripwire, sigkill, wire_files, wire_fsync, wire_statements, wired
 from tests.faults.steps import STEPS
-from tests.faults.world import MODEL, World
+from tests.faults.world import World
 
 from gauntlet.adapters.registry_mlflow import MLflowRegistry
 
@@ -35,10 +35,11 @@ WORLDS = {world.__name__: world for world in (small_world, mlflow_world)}
 def act(folder: str, kind: str, name: str, index: int | None) -> list[str]:
     """Run a step of the world in ``folder``, and die at a point; without one, the points."""
     world = WORLDS[kind](Path(folder))
-    world.registry.aliases(MODEL)  # connected, as a process that has been running for a while
+    world.registry.aliases(world.model)  # connected, as a process that has been running for a while
     tripwire = Tripwire(index, sigkill)
     wire_statements(Engine, tripwire)
     wire_files(tripwire, str(Path(folder).parent))
+    wire_fsync(tripwire)
     STEPS[name].act(world, wired(world.services, tripwire))
     world.store.close()
     return tripwire.labels

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, event
 
@@ -25,15 +27,24 @@ WRITES = (
     "registry.tag_version",
     "server.prepare",
     "server.apply",
+    "blobs.remove",
+    "registry.delete_version",
+    "registry.delete_run",
+    "journal.remove",
     "BEGIN IMMEDIATE",
     "INSERT",
     "UPDATE",
     "DELETE",
     "COMMIT",
     "file",
+    "fsync",
+    "HTTP POST",
+    "HTTP PATCH",
+    "HTTP PUT",
+    "HTTP DELETE",
 )
 """What changes something outside the process; between two of them, one moment is like another."""
-PORTS = ("records", "audit", "routing", "ledger", "registry", "server", "blobs")
+PORTS = ("records", "audit", "routing", "ledger", "registry", "server", "blobs", "journal")
 
 
 def is_write(label: str) -> bool:
@@ -138,7 +149,45 @@ def wire_files(tripwire: Tripwire, folder: str) -> None:
     sys.addaudithook(hook)
 
 
-FILE_EVENTS = ("open", "os.rename", "os.remove", "os.truncate")
+FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate")
+
+
+def wire_fsync(tripwire: Tripwire) -> None:
+    """A point before and after every fsync of Python code; SQLite's own lie within its COMMIT."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        tripwire.reach("before fsync")
+        real(descriptor)
+        tripwire.reach("after fsync")
+
+    os.fsync = fsync
+
+
+def wire_http(tripwire: Tripwire) -> None:
+    """A point before and after every HTTP call, MLflow's and those to the model server."""
+    import httpx
+    import requests
+
+    def around(owner: Any, described: Callable[[Any], tuple[str, str]]) -> None:
+        send = owner.send
+
+        def wired_send(self: Any, request: Any, **more: Any) -> Any:
+            method, url = described(request)
+            label = f"HTTP {method} {NUMBERS.sub('*', url.partition('?')[0])}"
+            tripwire.reach(f"before {label}")
+            answer = send(self, request, **more)
+            tripwire.reach(f"after {label}")
+            return answer
+
+        owner.send = wired_send
+
+    around(requests.Session, lambda request: (str(request.method), urlsplit(str(request.url)).path))
+    around(httpx.Client, lambda request: (request.method, request.url.path))
+
+
+NUMBERS = re.compile(r"\b(m-)?[0-9a-f]{32}\b|(?<=/)[^/]*\.(txt|json)$|(?<=/)MLmodel$")
+"""Ids and file names in paths: without them labels are the same at every run."""
 
 
 def _writes(name: str, arguments: tuple[Any, ...]) -> bool:

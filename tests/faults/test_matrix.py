@@ -49,11 +49,11 @@ def cell(world, step, expected):
 
 
 @pytest.fixture
-def expected(tmp_path):
+def expected(fast):
     """The end of a step without any fault, and the points on the way."""
 
     def run(step):
-        world = World(tmp_path / "reference")
+        world = World(fast / "undisturbed")
         step.prepare(world)
         tripwire = Tripwire()
         step.act(world, wired(world.services, tripwire))
@@ -70,17 +70,18 @@ def record(record_property, step, fault, points, broken):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", STEPS)
-def test_every_port_call(name, fault, expected, tmp_path, record_property):
+def test_every_port_call(name, fault, expected, fast, record_property):
     """Before and after every call through a port, over the store in memory."""
     step = STEPS[name]
     end, labels = expected(step)
-    broken = []
+    before = World(fast / "before")
+    step.prepare(before)
+    memory, broken = before.frozen(), []
     # A process that dies between two reads leaves what one leaves that dies at the next write.
     points = [(index, label) for index, label in enumerate(labels) if FAULTS[fault] is fail or is_write(label)]
     for index, label in points:
-        folder = tmp_path / str(index)
-        world = World(folder)
-        step.prepare(world)
+        folder = copied(fast / "before", fast / str(index))
+        world = World(folder, memory)
         interrupted(world, step, Tripwire(index, FAULTS[fault]))
         broken += [f"{index}.{label}: {text}" for text in cell(world, step, end)]
         shutil.rmtree(folder)
@@ -120,8 +121,9 @@ def fast(tmp_path):
     shutil.rmtree(folder)
 
 
-NIGHTLY = ("registration", "promotion", "canary withdrawn", "rollback with a canary in traffic")
-"""The other steps are these with less in their way: killed at every call here, at every statement when soaked."""
+NIGHTLY = ("registration", "promotion", "canary withdrawn", "rollback with a canary in traffic", "ramp step")
+"""The other steps are these with less in their way, and retention is the same few writes again and again: killed at
+every call here, at every statement when soaked."""
 DEAR_STEPS = [name if name in NIGHTLY else pytest.param(name, marks=pytest.mark.soak) for name in STEPS]
 
 
@@ -214,6 +216,19 @@ def test_a_killed_process_leaves_what_its_successor_finishes(name, fast, record_
     monkeypatch.chdir(fast)
     labels, broken = killed_everywhere(fast, "small_world", STEPS[name], every_write)
     record(record_property, name, "SIGKILL", labels, broken)
+    assert broken == []
+
+
+def one_of_each(labels):
+    """The last write of every kind."""
+    return sorted({labels[index]: index for index in every_write(labels)}.values())
+
+
+def test_retention_killed_once_at_every_kind_of_write(fast, record_property, monkeypatch):
+    """Tombstones, registry, files and fsyncs: all of its writes are killed at when soaked."""
+    monkeypatch.chdir(fast)
+    labels, broken = killed_everywhere(fast, "small_world", STEPS["retention"], one_of_each)
+    record(record_property, "retention", "SIGKILL", labels, broken)
     assert broken == []
 
 

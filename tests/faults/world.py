@@ -6,6 +6,7 @@ Everything durable lies in a folder, so that a killed process's successor finds 
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from gauntlet.core.records.gates import GateReceipt, GateVerdict
 from gauntlet.core.records.model import (
     Feature,
     FeatureKind,
+    GoldenSet,
     ModelSidecar,
     RegisteredVersion,
     ReleaseRef,
@@ -43,6 +45,7 @@ from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.core.specs.recovery import RecoverySection
 from gauntlet.core.specs.retention import RetentionSection
+from gauntlet.core.specs.rollout import RolloutSection
 from gauntlet.stages.promote import promote
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.releases import served
@@ -87,8 +90,9 @@ class Spec:
     """As much of a model spec as these stages read."""
 
     digest: str = "spec-1"
+    task: Task = Task.BINARY
     gates: Gates = Gates()
-    rollout: Rollout = Rollout()
+    rollout: Rollout | RolloutSection = Rollout()
     schedule: Schedule = Schedule()
     freeze: FreezeSection = ANY_DAY
     recovery: RecoverySection = RECOVERY
@@ -242,6 +246,9 @@ class Registry:
         return dict(self._read()["tags"].get(str(version), {}))
 
 
+GOLDEN = GoldenSet(rows=({"income": 1.0}, {"income": 2.0}), scores=(0.25, 0.5), tolerance=0.0)
+
+
 class Server:
     """Two workers that serve what they were last told, after loading it; their state outlives the caller."""
 
@@ -274,6 +281,10 @@ class Server:
             self.document.write(content)
         return self.reports(routing.model)
 
+    def predict(self, model: str, rows: Sequence[Any], *, version_id: str | None = None) -> Sequence[float]:
+        assert version_id in self._read()["loaded"]
+        return GOLDEN.scores[: len(rows)]
+
     def reports(self, model: str) -> Sequence[WorkerReport]:
         content = self._read()
         if content["routing"] is None:
@@ -301,23 +312,27 @@ class Messages:
 
 
 class World:
-    """One installation in ``folder``. ``store``: ``memory`` (does not outlive the process) or a database URL."""
+    """One installation in ``folder``. ``store``: ``memory``, a database URL, or what :meth:`frozen` gave."""
 
-    def __init__(self, folder: Path, store: str = "memory", registry: Any = None) -> None:
+    def __init__(self, folder: Path, store: str | bytes = "memory", registry: Any = None, model: str = MODEL) -> None:
         self.folder = folder
+        self.model = model
         folder.mkdir(parents=True, exist_ok=True)
-        self.clock = Clock()
+        kept = pickle.loads(store) if isinstance(store, bytes) else None
+        self.clock: Clock = kept[0] if kept else Clock()
         self.specs = Specs()
         self.blobs = Blobs(folder)
         self.registry = registry or Registry(folder / "registry.json")
         self.server = Server(folder / "server.json", self.blobs)
         self.messages = Messages()
         self.journal = MemoryJournal()
-        self.store: Any = (
-            MemoryStore(self.clock)
-            if store == "memory"
-            else open_store(store, clock=self.clock, mirror=folder / "model_deployments.jsonl")
-        )
+        self.store: Any
+        if kept is not None:
+            self.store = kept[1]
+        elif store == "memory":
+            self.store = MemoryStore(self.clock)
+        else:
+            self.store = open_store(store, clock=self.clock, mirror=folder / "model_deployments.jsonl")
         self.services = Services(
             clock=self.clock,
             specs=self.specs,
@@ -335,13 +350,21 @@ class World:
             ledger=self.store.ledger,
         )
 
+    def frozen(self) -> bytes:
+        """The memory of this world, to be thawed over a copy of its folder: making one again takes far longer."""
+        return pickle.dumps((self.clock, self.store))
+
     # ---- what earlier tasks leave behind -----------------------------------------------------------
 
     def release(self, content: str) -> ReleaseRef:
         """A release folder whose identity is its content."""
         key = f"releases/{content}"
         folder = self.blobs.store.root / key
-        files = {"model.txt": content, "sidecar.json": self.sidecar(content).model_dump_json()}
+        files = {
+            "model.txt": content,
+            "sidecar.json": self.sidecar(content).model_dump_json(),
+            "golden.json": GOLDEN.model_dump_json(),
+        }
         manifest = json.dumps({"files": {name: sha256_bytes(text.encode()) for name, text in sorted(files.items())}})
         if not (folder / "manifest.json").exists():
             with TemporaryDirectory() as part:
@@ -358,7 +381,7 @@ class World:
 
     def sidecar(self, content: str) -> ModelSidecar:
         return ModelSidecar(
-            model=MODEL,
+            model=self.model,
             version_id=f"id-{content}",
             task=Task.BINARY,
             objective="binary",
@@ -374,7 +397,7 @@ class World:
 
     def mlflow_run(self, name: str) -> str:
         """The run training has logged to."""
-        run_id: str = self.registry.open_run(MODEL, f"{MODEL}/{name}", {})
+        run_id: str = self.registry.open_run(self.model, f"{self.model}/{name}", {})
         self.registry.finish_run(run_id, failed=False)
         return run_id
 
@@ -387,11 +410,11 @@ class World:
         return SCHEME + key, sha256_bytes(content)
 
     def run(self, name: str) -> RunContext:
-        known = self.services.records.find(f"{MODEL}/{name}", RunContext)
+        known = self.services.records.find(f"{self.model}/{name}", RunContext)
         if known is not None:
             return known
         run = RunContext(
-            model=MODEL,
+            model=self.model,
             run=name,
             as_of=START,
             kind=TriggerKind.SCHEDULE,
@@ -408,7 +431,7 @@ class World:
         """A run whose tasks before registration have all passed."""
         run = self.run(name)
         release = self.release(content)
-        stable = self.services.routing.read(MODEL).stable
+        stable = self.services.routing.read(self.model).stable
         champion = stable.release_digest if stable else None
         holdout = sha256_json([name, "holdout"])
         self.services.records.put(
@@ -460,7 +483,7 @@ class World:
     ) -> GateReceipt:
         return GateReceipt(
             verdict=GateVerdict(gate=gate, outcome=outcome, reason=f"{gate} {outcome}", mode=None, measurements=()),
-            model=MODEL,
+            model=self.model,
             run=run.run,
             candidate=candidate,
             champion=champion,
@@ -475,10 +498,10 @@ class World:
         """A canary run whose ramp is complete: nothing but promotion is left."""
         run = self.run(name)
         registered = self.services.records.get(source.key, RegisteredVersion)
-        routing = self.services.routing.read(MODEL)
+        routing = self.services.routing.read(self.model)
         candidate = served(registered)
-        rollout = f"{MODEL}-v{registered.version}-{name}"
-        self.server.prepare(MODEL, registered.release)
+        rollout = f"{self.model}-v{registered.version}-{name}"
+        self.server.prepare(self.model, registered.release)
         if routing.stable is not None and routing.canary != candidate:
             routing = self.services.routing.swap(
                 routing.model_copy(
@@ -499,7 +522,7 @@ class World:
             run.key,
             PreflightReport(
                 rollout=rollout,
-                model=MODEL,
+                model=self.model,
                 candidate=candidate.version_id,
                 outcome=Outcome.PASSED,
                 reason="fine",
@@ -516,7 +539,7 @@ class World:
             run.key,
             RolloutState(
                 rollout=rollout,
-                model=MODEL,
+                model=self.model,
                 run=run.run,
                 phase=RolloutPhase.BAKE,
                 step=5,
@@ -544,5 +567,5 @@ class World:
         self.specs.spec = replace(self.specs.spec, rollout=replace(self.specs.spec.rollout, **settings))
 
     def stable(self) -> str | None:
-        routing = self.services.routing.read(MODEL)
+        routing = self.services.routing.read(self.model)
         return routing.stable.version_id if routing.stable else None
