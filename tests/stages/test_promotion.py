@@ -14,6 +14,7 @@ from gauntlet.core.errors import (
     IntegrityError,
     PromotionRefused,
     RollbackRefused,
+    SpecError,
 )
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
@@ -25,7 +26,7 @@ from gauntlet.stages.promote import promote
 from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.releases import clear_quarantine
-from gauntlet.stages.rollback import rollback
+from gauntlet.stages.rollback import begin_rollback, rollback
 from gauntlet.stages.verify_audit import verify_audit
 
 S = CandidateState
@@ -588,6 +589,37 @@ def test_a_version_deleted_by_hand_takes_its_alias_with_it_and_that_is_noticed(w
     world.champion("a")
     world.registry.delete_alias(MODEL, "champion")
     found = reconcile(world.services, MODEL, repair=True, revert=False)
-    assert [item.sentence for item in found.differences][0].startswith(
-        "registry: alias champion is absent, moved by hand, should be v1"
-    )
+    assert found.differences[0].sentence.startswith("registry: alias champion is absent, moved by hand, should be v1")
+
+
+@pytest.mark.parametrize(("reason", "actor"), [("", "ann"), ("  ", "ann"), ("complaints", " ")])
+def test_a_rollback_needs_a_name_and_a_reason(world, reason, actor):
+    world.champion("a")
+    world.champion("b")
+    with pytest.raises(SpecError, match="a rollback needs a name and a reason"):
+        rollback(world.services, MODEL, reason=reason, actor=actor)
+    assert world.stable() == "id-b"
+
+
+def test_what_the_server_has_begun_the_command_finishes(world):
+    for content in "abc":
+        world.champion(content)
+    begun = begin_rollback(world.services, MODEL, reason="complaints", actor="ann", request="cli-1")
+    assert world.stable() == "id-b"
+    assert world.registry.aliases(MODEL)["champion"] == 3
+    report = roll_back(world, request="cli-1")
+    assert (report.seconds, report.applied_at, report.servers) == (begun.seconds, begun.at, begun.servers)
+    assert world.registry.aliases(MODEL) == {"champion": 2, "previous": 1}
+    assert begin_rollback(world.services, MODEL, reason="complaints", actor="ann", request="cli-1") == report
+    assert world.stable() == "id-b"
+    assert actions(world, "rollback.routing") == ["rollback.routing"]
+
+
+def test_what_nobody_finishes_the_reconciler_does(world):
+    for content in "ab":
+        world.champion(content)
+    begun = begin_rollback(world.services, MODEL, reason="complaints", actor="ann", request="cli-1")
+    found = reconcile(world.services, MODEL, repair=True)
+    assert found.agreed
+    assert found.resumed == "rollback cli-1"
+    assert roll_back(world, request="cli-1").seconds == begun.seconds

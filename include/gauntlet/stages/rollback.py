@@ -11,7 +11,14 @@ from datetime import datetime
 from time import perf_counter
 from typing import cast
 
-from gauntlet.core.errors import Conflict, GauntletError, InfrastructureError, Rejection, RollbackRefused
+from gauntlet.core.errors import (
+    Conflict,
+    GauntletError,
+    InfrastructureError,
+    Rejection,
+    RollbackRefused,
+    SpecError,
+)
 from gauntlet.core.ledger import Change, earlier_champions, named
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import (
@@ -43,6 +50,7 @@ def rollback(services: Services, model: str, *, reason: str, actor: str, request
     finished, not repeated. ``request``: the same request twice is one rollback.
 
     Raises:
+        SpecError: nobody's name, or no reason.
         RollbackRefused: there is no champion, or no earlier one that can be served; nothing changed.
         InfrastructureError: the decision stands and is recorded, but a server has not confirmed it; try again.
     """
@@ -67,6 +75,8 @@ def begin_rollback(
 
 def _begin(services: Services, model: str, reason: str, actor: str, request: str) -> Intent:
     """The rollback that is under way, or a new one."""
+    if not reason.strip() or not actor.strip():
+        raise SpecError(f"{model}: a rollback needs a name and a reason; both go into the audit log")
     intent = services.ledger.intent(model)
     if intent is not None and intent.kind is IntentKind.ROLLBACK:
         return intent
