@@ -32,6 +32,16 @@ def models(seed: int = 0, n: int = 3000, noise: tuple[float, float] = (0.1, 0.3)
     return Sample(label, scores[0], threshold=0.3), Sample(label, scores[1], threshold=0.3)
 
 
+def test_another_level_of_the_same_comparison_draws_nothing_again():
+    candidate, other = models(n=800)
+    wide = compare(["roc_auc"], candidate, other, seed=3, alpha=0.05)["roc_auc"]
+    narrow = compare(["roc_auc"], candidate, other, seed=3, alpha=0.005)["roc_auc"]
+    assert narrow.at(0.05) == wide
+    assert narrow.at(0.05).low > narrow.low
+    with pytest.raises(ValueError, match="no replicates"):
+        replace(wide, deltas=None).at(0.01)
+
+
 def test_counts_are_poisson():
     counts = poisson_counts(1, 0, 200, 5000)
     observed = np.bincount(counts.ravel(), minlength=9)[:7] / counts.size

@@ -163,7 +163,7 @@ def test_a_broken_model_is_rejected(kind, gate):
 
 def test_a_good_average_hides_the_bad_region_but_not_from_the_slices():
     scores = broken("labels of one region turned round")
-    relaxed = {"absolute_performance": {"metrics": {"roc_auc": {"minimum": 0.6}, "recall": {"minimum": 0.1}}}}
+    relaxed = {"absolute_performance": {"metrics": {"roc_auc": {"minimum": 0.55}, "recall": {"minimum": 0.1}}}}
     evidence = judged(scores, "absolute_performance")
     evidence = replace(evidence, spec=good("absolute_performance", gates=relaxed).spec)
     assert judge_gate("absolute_performance", evidence).outcome == "passed"

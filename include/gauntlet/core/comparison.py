@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,15 @@ class Comparison:
     alpha: float
     replicates: int
     delong_se: float | None = None
+    deltas: Floats | None = field(default=None, repr=False, compare=False)
+    """``delta`` in every bootstrap replicate."""
+
+    def at(self, alpha: float) -> Comparison:
+        """The same comparison with an interval at another level; no row is drawn again."""
+        if self.deltas is None:
+            raise ValueError("this comparison has no replicates to take another interval from")
+        low, high = _interval(self.delta, self.deltas, self.se, self.delong_se, alpha)
+        return replace(self, low=low, high=high, alpha=alpha)
 
 
 @dataclass(frozen=True)
@@ -139,14 +148,18 @@ def _same_rows(candidate: Sample, other: Sample) -> None:
 def _summary(name: str, candidate: Sample, other: Sample, ours: Floats, theirs: Floats, alpha: float) -> Comparison:
     sign = METRICS[name].sign
     deltas = _defined(name, sign * (ours - theirs))
-    low, high = np.quantile(deltas, [alpha, 1 - alpha])
     values = value_of(name, candidate), value_of(name, other)
     se, delong_se = float(deltas.std(ddof=1)), None
     delta = sign * (values[0] - values[1])
     if name == "roc_auc" and candidate.weight is None:
         delong_se = delong(candidate.label, candidate.score, other.score).se
-        low, high = _wider(delta, float(low), float(high), se, delong_se, alpha)
-    return Comparison(name, *values, delta, float(low), float(high), se, len(candidate), alpha, len(ours), delong_se)
+    low, high = _interval(delta, deltas, se, delong_se, alpha)
+    return Comparison(name, *values, delta, low, high, se, len(candidate), alpha, len(ours), delong_se, deltas)
+
+
+def _interval(delta: float, deltas: Floats, se: float, delong_se: float | None, alpha: float) -> tuple[float, float]:
+    low, high = (float(end) for end in np.quantile(deltas, [alpha, 1 - alpha]))
+    return (low, high) if delong_se is None else _wider(delta, low, high, se, delong_se, alpha)
 
 
 def _defined(name: str, deltas: Floats) -> Floats:
@@ -214,11 +227,12 @@ def _share_below(among: Floats, of: Floats) -> Floats:
 # ---- judging ---------------------------------------------------------------------------------------
 
 
-def judge(result: Comparison, mode: Mode, margin: float, *, power: float = 0.95) -> Judgement:
+def judge(result: Comparison, mode: Mode, margin: float, *, power: float = 0.95, worth: float = 0.0) -> Judgement:
     """Whether the interval shows superiority by, non-inferiority within, or equivalence within the margin.
 
     Not shown with fewer rows than it takes to show it of an equal model (for superiority: of one better by twice the
-    margin, or by what was seen) is inconclusive; not shown with enough rows is failed.
+    margin, by a gain that is ``worth`` showing, or by what was seen) is inconclusive; not shown with enough rows is
+    failed.
     """
     what, observed, comparator, limit = {
         "superiority": ("at least", result.low, ">", margin),
@@ -229,7 +243,8 @@ def judge(result: Comparison, mode: Mode, margin: float, *, power: float = 0.95)
         return Judgement(Outcome.ERROR, what, observed, comparator, limit, None)
     if observed > limit:
         return Judgement(Outcome.PASSED, what, observed, comparator, limit, None)
-    effect = {"superiority": max(margin, abs(result.delta) - margin), "non_inferiority": margin, "equivalence": margin}
+    gain = max(margin, worth - margin, abs(result.delta) - margin)
+    effect = {"superiority": gain, "non_inferiority": margin, "equivalence": margin}
     needed = required_rows(result, effect[mode], power)
     hopeless = result.high <= limit or (mode == "equivalence" and result.low >= margin)
     certain = hopeless or needed is None or result.n >= needed
@@ -243,6 +258,15 @@ def required_rows(result: Comparison, effect: float, power: float) -> int | None
         return None
     quantiles = normal_quantile(1 - result.alpha) + normal_quantile(power)
     return int(np.ceil(result.n * (quantiles * result.se / effect) ** 2))
+
+
+def rows_to_decide(n: int, width: float, distance: float, *, alpha: float, power: float) -> int | None:
+    """Rows at which an interval, now this wide with each side at ``alpha``, would leave out a limit that is truly
+    ``distance`` away, with this power; ``None``: no number does."""
+    if distance <= 0:
+        return None
+    se = width / (2 * normal_quantile(1 - alpha))
+    return max(n + 1, int(np.ceil(n * ((normal_quantile(1 - alpha) + normal_quantile(power)) * se / distance) ** 2)))
 
 
 def normal_quantile(probability: float) -> float:

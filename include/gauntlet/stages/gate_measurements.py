@@ -15,7 +15,6 @@ from gauntlet.core.gates import (
     determinism,
     feature_health,
     golden,
-    infra_validation,
     robustness,
 )
 from gauntlet.core.gates.evidence import MissingEvidence
@@ -25,7 +24,7 @@ from gauntlet.core.perturbations import perturbed
 from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import FeatureKind, GoldenSet, ModelSidecar
-from gauntlet.core.records.observation import GateMeasurements, Observation
+from gauntlet.core.records.observation import GateMeasurements, Observation, ServerTrial
 from gauntlet.core.splits import PARTS
 from gauntlet.stages.arrays import feature_columns, numbers
 from gauntlet.stages.gate_evidence import Subject, column_values
@@ -284,11 +283,12 @@ def _golden(services: Services, about: Subject, config: Any) -> Iterator[Observa
     yield Observation(kind=golden.ROW, subject=None, rows=len(kept.rows), value=_change(expected, scores))
 
 
-def _infra_validation(services: Services, about: Subject, config: Any) -> Iterator[Observation]:
-    folder = _folder(services, about)
-    kept = GoldenSet.model_validate_json((folder / "golden.json").read_bytes())
-    trial = services.trials.run(about.spec, about.trained.release, folder, kept.rows, config.requests)
-    yield from infra_validation.observed(trial, kept.scores, len(kept.rows))
+def _infra_validation(services: Services, about: Subject, config: Any) -> Iterator[Observation]:  # noqa: ARG001
+    trial = services.records.find(about.run.key, ServerTrial)
+    bound = (about.trained.release.digest, about.run.spec_digest)
+    if trial is None or (trial.candidate, trial.spec_digest) != bound:
+        raise MissingEvidence("no trial of this candidate on a model server: the task probe makes it; clear it")
+    yield from trial.observations
 
 
 def _deployment_checklist(services: Services, about: Subject, config: Any) -> Iterator[Observation]:  # noqa: ARG001

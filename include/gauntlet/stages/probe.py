@@ -1,4 +1,4 @@
-"""Measure the release in a sacrificial process: load, smoke, errors, latency, memory."""
+"""Measure the release in a sacrificial process, and on a model server: load, smoke, errors, latency, memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gauntlet.core.records.evaluation import ProbeReport
 from gauntlet.core.records.model import TrainedModel
+from gauntlet.stages.server_trial import try_on_server
 
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
@@ -23,7 +24,9 @@ def probe(services: Services, run: RunContext) -> ProbeReport:
 
     Raises:
         IntegrityError: the stored release is not what was recorded.
+        InfrastructureError: the trial's model server did not start.
     """
+    try_on_server(services, run)
     trained = services.records.get(run.key, TrainedModel)
     champion = services.routing.read(run.model).stable
     digest = champion.release_digest if champion else None

@@ -53,6 +53,29 @@ def test_equal_and_no_fresher_is_not_worth_promoting():
     assert versus(evidence, superior_on=[]).outcome == "passed"
 
 
+def test_with_few_rows_a_gain_of_the_margin_may_be_there_unseen():
+    """No worse, no fresher: with enough rows that is no gain; with few the rows that would tell are named."""
+
+    def verdict(n, margin):
+        evidence = good("versus_champion", n=n)
+        frame = frame_of(evidence)
+        whisper = 0.02 * np.random.default_rng(2).standard_normal(n)
+        scores = np.clip(frame.champion + whisper, 0.001, 0.999)
+        evidence = replace(evidence, frame=replace(frame, candidate=scores))
+        return versus(evidence, margin=margin, superior_on=["primary"])
+
+    margins = (verdict(2000, margin) for margin in np.arange(0.0005, 0.02, 0.0005).tolist())
+    # The smallest margin within which these rows just show that it is no worse.
+    few = next(found for found in margins if found.measurements[0].outcome == "passed")
+    many = verdict(30_000, 0.02)
+    assert (few.outcome, many.outcome) == ("inconclusive", "failed")
+    axes = few.measurements[-1]
+    assert axes.metric == "superior_axes"
+    assert axes.required_n is not None
+    assert axes.required_n > 2000
+    assert many.measurements[-1].required_n is None
+
+
 def test_equal_but_fresher_is():
     verdict = versus(same_as_champion(good("versus_champion")), superior_on=["freshness"])
     assert verdict.outcome == "passed"

@@ -57,6 +57,8 @@ def fits(pattern: str, field: str) -> bool:
         ("calibration.slope", [0.8, 1.2], [0.7, 1.2], True),
         ("calibration.slope", [0.8, 1.2], [0.9, 1.1], False),
         ("fairness.attributes", ["sex", "race"], ["sex"], True),
+        ("absolute_performance.judge", "interval", "point", True),
+        ("absolute_performance.judge", "point", "interval", False),
         ("determinism.retrain", True, False, True),
         ("slices.margin", 0.1, None, True),
         ("slices.margin", None, 0.1, False),

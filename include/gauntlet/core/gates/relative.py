@@ -25,6 +25,8 @@ class Margin(NamedTuple):
     margin: float
     alpha: float
     power: float = 0.95
+    worth: float = 0.0
+    """Superiority: a gain that is worth enough rows to be shown."""
 
 
 def seed_of(evidence: Evidence, *parts: str | None) -> int:
@@ -42,23 +44,29 @@ def compared(
     *,
     against: str = "champion",
     where: str | None = None,
+    made: dict[str, Comparison] | None = None,
 ) -> Mapping[str, Measurement]:
-    """Each metric of the candidate against the other model's, judged; a metric that is not defined is an error."""
+    """Each metric of the candidate against the other model's, judged; a metric that is not defined is an error.
+
+    ``made`` keeps the comparisons of these two samples, so that none is made twice.
+    """
     from gauntlet.core.comparison import compare, judge
 
     found: dict[str, Measurement] = {}
+    made = {} if made is None else made
     positives = int((candidate.label == 1).sum()) if evidence.spec.task == "binary" else None
     for name in names:
         try:
-            seed = seed_of(evidence, against, where)
-            result = compare([name], candidate, other, seed=seed, alpha=margin.alpha)[name]
+            if name not in made:
+                seed = seed_of(evidence, against, where)
+                made |= compare([name], candidate, other, seed=seed, alpha=margin.alpha)
+            result = made[name].at(margin.alpha)
         except MetricError as error:
             text = f"{named(name, where)} against the {against}: {error}{rows(len(candidate), positives)}"
             found[name] = measurement(name, Outcome.ERROR, text, n=len(candidate), positives=positives, where=where)
             continue
-        found[name] = told(
-            result, judge(result, margin.mode, margin.margin, power=margin.power), against, where, positives
-        )
+        judgement = judge(result, margin.mode, margin.margin, power=margin.power, worth=margin.worth)
+        found[name] = told(result, judgement, against, where, positives)
     return found
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Way = Literal["floor", "ceiling", "range", "list", "switch", "neutral"]
+Way = Literal["floor", "ceiling", "range", "list", "switch", "strictness", "neutral"]
+STRICTNESS = ("interval", "point")
+"""How a value may be judged, the strictest first."""
 
 LIMITS: Mapping[str, Way] = {
     "holdout_reads": "ceiling",
@@ -22,6 +24,9 @@ LIMITS: Mapping[str, Way] = {
     "leakage.alike": "ceiling",
     "absolute_performance.metrics.*.minimum": "floor",
     "absolute_performance.metrics.*.maximum": "ceiling",
+    "absolute_performance.judge": "strictness",
+    "absolute_performance.alpha": "ceiling",
+    "absolute_performance.power": "neutral",
     "absolute_performance.minimum_rows": "floor",
     "absolute_performance.minimum_positives": "floor",
     "beats_naive.metric": "neutral",
@@ -114,7 +119,8 @@ LIMITS: Mapping[str, Way] = {
     "approval.approvers": "neutral",
     "approval.within": "neutral",
 }
-"""Every limit of every gate. Floors are weaker lower, ceilings higher, ranges wider, lists shorter, switches off."""
+"""Every limit of every gate. Floors are weaker lower, ceilings higher, ranges wider, lists shorter, switches off,
+judging by the point."""
 
 
 def way_of(key: str) -> Way | None:
@@ -151,6 +157,8 @@ def weaker(key: str, before: Any, after: Any) -> bool | None:
 def _weaker(way: Way, before: Any, after: Any) -> bool | None:
     if way == "switch":
         return bool(before) and not after
+    if way == "strictness":
+        return STRICTNESS.index(after) > STRICTNESS.index(before)
     if way == "list":
         return bool(set(before) - set(after))
     if way == "range":

@@ -33,6 +33,7 @@ from gauntlet.core.records.model import Task
 from gauntlet.core.specs.profit import ProfitSection
 
 if TYPE_CHECKING:
+    from gauntlet.core.comparison import Comparison
     from gauntlet.core.specs.source import SourceSection
 
 NAME = "versus_champion"
@@ -99,9 +100,10 @@ def evaluate(evidence: Evidence, config: VersusChampionConfig) -> GateVerdict:
     candidate = candidate_sample(evidence, frame, config.profit)
     champion = champion_sample(evidence, frame, config.profit)
     margin = Margin(config.mode, config.margin, config.alpha, config.power)
-    found = list(compared(evidence, [primary], candidate, champion, margin).values())
+    made: dict[str, Comparison] = {}
+    found = list(compared(evidence, [primary], candidate, champion, margin, made=made).values())
     if found[0].outcome is Outcome.PASSED and config.superior_on:
-        found.append(_better_somewhere(evidence, config, frame, primary))
+        found.append(_better_somewhere(evidence, config, frame, primary, made))
     return conclude(NAME, found, mode=config.mode)
 
 
@@ -118,31 +120,52 @@ def _bootstrap(evidence: Evidence, n: int) -> GateVerdict:
     return conclude(NAME, [measurement("champion", Outcome.PASSED, text, 2, 2, "≥", n=n)], mode="bootstrap")
 
 
-def _better_somewhere(evidence: Evidence, config: VersusChampionConfig, frame: Frame, primary: str) -> Measurement:
-    """A declared axis on which the candidate is superior; failed, with all of them told, when there is none."""
-    told: list[Measurement] = []
+def _better_somewhere(
+    evidence: Evidence, config: VersusChampionConfig, frame: Frame, primary: str, made: dict[str, Comparison]
+) -> Measurement:
+    """A declared axis on which the candidate is superior; with none, all of them are told.
+
+    That is inconclusive while a gain of the margin in the primary metric would not show on this few rows, else failed.
+    """
+    told: dict[Axis, Measurement] = {}
     # Freshness first: it takes no bootstrap.
     for axis in sorted(config.axes(evidence.spec.task), key=lambda axis: axis != "freshness"):
-        found = _axis(evidence, config, frame, axis, primary)
+        found = _axis(evidence, config, frame, axis, primary, made)
         if found.outcome is Outcome.PASSED:
             return found
-        told.append(found)
-    worst_of = Outcome.ERROR if any(item.outcome is Outcome.ERROR for item in told) else Outcome.FAILED
+        told[axis] = found
+    primary_axis = told.get("primary")
+    undecided = primary_axis is not None and primary_axis.outcome is Outcome.INCONCLUSIVE
+    needed = primary_axis.required_n if primary_axis is not None and undecided else None
+    outcome = Outcome.INCONCLUSIVE if undecided else Outcome.FAILED
+    if any(item.outcome is Outcome.ERROR for item in told.values()):
+        outcome = Outcome.ERROR
     text = f"superior on 0 < 1 of {len(told)} declared axes on {number(len(frame))} rows: " + "; ".join(
-        item.sentence for item in told
+        item.sentence for item in told.values()
     )
-    return measurement("superior_axes", worst_of, text, 0, 1, "≥", n=len(frame))
+    found = measurement("superior_axes", outcome, text, 0, 1, "≥", n=len(frame))
+    return found.model_copy(update={"required_n": needed})
 
 
-def _axis(evidence: Evidence, config: VersusChampionConfig, frame: Frame, axis: Axis, primary: str) -> Measurement:
+def _axis(
+    evidence: Evidence,
+    config: VersusChampionConfig,
+    frame: Frame,
+    axis: Axis,
+    primary: str,
+    made: dict[str, Comparison],
+) -> Measurement:
     if axis == "freshness":
         return _freshness(evidence, config, len(frame))
     metric = {"primary": primary, "calibration": "ece", "profit": "profit"}[axis]
     candidate = candidate_sample(evidence, frame, config.profit)
     champion = champion_sample(evidence, frame, config.profit)
     # The chance of one accidental gain is shared by all axes that are tried (Bonferroni).
-    margin = Margin("superiority", 0.0, config.alpha / max(1, len(config.axes(evidence.spec.task))), config.power)
-    return compared(evidence, [metric], candidate, champion, margin)[metric]
+    alpha = config.alpha / max(1, len(config.axes(evidence.spec.task)))
+    # A primary metric better by the margin should be seen; of the others nobody has said what is worth seeing.
+    worth = config.margin if axis == "primary" else 0.0
+    margin = Margin("superiority", 0.0, alpha, config.power, worth)
+    return compared(evidence, [metric], candidate, champion, margin, made=made)[metric]
 
 
 def _freshness(evidence: Evidence, config: VersusChampionConfig, n: int) -> Measurement:

@@ -32,6 +32,14 @@ class GateMeasurements(Record):
     observations: tuple[Observation, ...]
 
 
+class ServerTrial(Record):
+    """What a real server process of its own did with a candidate."""
+
+    candidate: str
+    spec_digest: str
+    observations: tuple[Observation, ...]
+
+
 class HoldoutRead(Record):
     """One reading of a holdout by a gate. The budget counts the distinct ones per holdout."""
 
