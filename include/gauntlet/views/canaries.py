@@ -103,7 +103,8 @@ def rollout(services: Services, model: str, name: str) -> RolloutPage:
         raise MissingRecord(f"{model}: no rollout is called {name!r}: {did_you_mean(name, known)}")
     state = known[name]
     key = f"{model}/{state.run}"
-    ticks = [_tick(one) for one in services.records.past(key, RolloutState) if one.rollout == name]
+    past = [one for one in services.records.past(key, RolloutState) if one.rollout == name]
+    ticks = [_tick(one, before) for before, one in zip([None, *past], past, strict=False)]
     shown = thinned(ticks)
     return RolloutPage(
         model=model,
@@ -135,13 +136,14 @@ def _facts(tick: Tick) -> tuple[str, int, int, str | None]:
     return tick.phase, tick.step, tick.weight_ppm, tick.outcome
 
 
-def _tick(state: RolloutState) -> Tick:
-    analysis = state.analysis
+def _tick(state: RolloutState, before: RolloutState | None) -> Tick:
+    # A state that only says what followed from a judgement carries that judgement again.
+    analysis = state.analysis if before is None or state.analysis != before.analysis else None
     return Tick(
         at=state.updated_at,
         phase=state.phase,
         step=state.step,
-        weight_ppm=state.weight_ppm,
+        weight_ppm=analysis.weight_ppm if analysis else state.weight_ppm,
         outcome=analysis.outcome if analysis else None,
         reason=state.reason,
         requests=analysis.requests if analysis else None,

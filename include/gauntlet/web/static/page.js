@@ -1,114 +1,196 @@
-// The page inside Airflow: shows what gauntlet.views says and decides nothing. Text goes in as text, never as HTML.
+// The page inside Airflow: shows what gauntlet.views says and decides nothing.
+import { ask } from "./api.js";
+import { canary } from "./canary.js";
+import { sweep } from "./charts.js";
+import { $, el, empty } from "./dom.js";
+import { drift } from "./drift.js";
+import { live } from "./live.js";
+import { nights, run } from "./nights.js";
+import { showServing } from "./serving.js";
+import { alerts, audit } from "./trail.js";
+import { trend } from "./trend.js";
+
 const REFRESH_MS = 10_000;
-const $ = (id) => document.getElementById(id);
-const wanted = (new URLSearchParams(location.search).get("dag") ?? "").split("__")[0];
+const VIEWS = {
+  nights: ["Nights", nights],
+  run: ["Gates", run],
+  drift: ["Drift", drift],
+  trend: ["Metrics", trend],
+  canary: ["Canary", canary],
+  live: ["Live", live],
+  alerts: ["Alerts", alerts],
+  audit: ["Audit", audit],
+};
+const KEPT = ["model", "tab", "run", "feature", "rollout", "metric", "nights", "skip", "minutes", "before"];
+const NUMBERS = ["nights", "skip", "minutes", "before"];
 
-const make = (tag, text, name) => {
-  const element = document.createElement(tag);
-  if (text !== undefined && text !== null) element.textContent = text;
-  if (name) element.className = name;
-  return element;
+// What is shown is in the address, so that it can be reloaded, sent to somebody, and gone back from.
+const read = () => {
+  const asked = new URLSearchParams(location.search);
+  const chosen = new URLSearchParams(location.hash.slice(1));
+  const [model, kind] = (asked.get("dag") ?? "").split("__");
+  const start = { tab: "nights", nights: 60, skip: 0, minutes: 5 };
+  if (asked.get("model") ?? model) start.model = asked.get("model") ?? model;
+  if (asked.get("run")) Object.assign(start, { run: asked.get("run"), tab: kind === "canary" ? "canary" : "run" });
+  else if (kind === "canary" || kind === "drift_check") start.tab = kind === "canary" ? "canary" : "drift";
+  for (const name of KEPT) if (chosen.get(name)) start[name] = NUMBERS.includes(name) ? Number(chosen.get(name)) : chosen.get(name);
+  if (!VIEWS[start.tab]) start.tab = "nights";
+  return start;
 };
 
-const ask = async (path) => {
-  const response = await fetch(`api/${path}`);
-  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-  return response.json();
+const write = () => {
+  const kept = new URLSearchParams();
+  for (const name of KEPT) if (state[name] !== undefined && state[name] !== null && state[name] !== "") kept.set(name, state[name]);
+  const address = `#${kept}`;
+  if (address !== location.hash) history.pushState(null, "", address);
 };
 
-const when = (text) => text.replace("T", " ").slice(0, 16);
-const versionOf = (served) => (served ? `v${served.version}  ${served.version_id}` : "none yet");
+let shown = { key: null, text: null };
+let busy = 0;
 
-const fact = (name, value, kind) => {
-  const box = make("div");
-  box.append(make("dt", name), make("dd", value, kind));
-  return box;
+const state = {
+  ...read(),
+  open: new Set(),
+  go: (changes) => {
+    Object.assign(state, changes);
+    write();
+    tabs();
+    return refreshPanel();
+  },
+  draw: () => draw(),
+  refresh: (all) => (all ? refresh() : refreshPanel()),
 };
 
-const showServing = ({ routing, aliases }) => {
-  const list = make("dl");
-  const names = Object.entries(aliases ?? {}).map(([name, version]) => `${name} → v${version}`);
-  list.append(
-    fact("Champion", versionOf(routing.stable)),
-    fact("Challenger in traffic", routing.canary ? `${versionOf(routing.canary)} at ${routing.weight_ppm / 1e4} %` : "none"),
-    fact("Previous, ready for a rollback", versionOf(routing.previous)),
-    fact("Registry aliases", aliases === null ? "MLflow does not answer" : names.join(", ") || "none yet"),
-    fact("Routing epoch", routing.epoch),
+const tabs = () => {
+  $("tabs").replaceChildren(
+    ...Object.entries(VIEWS).map(([name, [label]]) =>
+      el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-selected": String(name === state.tab), "aria-controls": "panel", tabindex: name === state.tab ? 0 : -1, onclick: () => choose(name) }, label),
+    ),
   );
-  $("serving").replaceChildren(list);
+  $("panel").setAttribute("aria-labelledby", `tab-${state.tab}`);
 };
 
-const outcomeOf = (night) => {
-  if (night.rollout) return [night.rollout.phase.replace("_", " "), night.rollout.phase];
-  if (night.promotion) return [`registered: ${night.promotion.outcome}`, night.promotion.outcome];
-  if (night.contract && night.contract.outcome !== "passed") return ["contract failed", "failed"];
-  return [night.decision ? night.decision.action : "", ""];
+const choose = (name) => {
+  state.go({ tab: name, before: null });
+  $(`tab-${name}`).focus();
 };
 
-const gatesOf = (night) => {
-  if (!night.receipts.length) return ["", ""];
-  const bad = night.receipts.filter(({ verdict }) => !["passed", "waived"].includes(verdict.outcome));
-  const good = night.receipts.length - bad.length;
-  return bad.length ? [`${good} of ${night.receipts.length}; not ${bad.map((r) => r.verdict.gate).join(", ")}`, "failed"] : [`${good} of ${good}`, "passed"];
+const byArrows = (event) => {
+  const names = Object.keys(VIEWS);
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const place = { Home: 0, End: names.length - 1 }[event.key] ?? (step && (names.indexOf(state.tab) + step + names.length) % names.length);
+  if (place === undefined) return;
+  event.preventDefault();
+  choose(names[place]);
 };
 
-const showNights = ({ nights }) => {
-  const table = $("nights");
-  if (!nights.length) {
-    table.replaceChildren(make("caption", "No run yet. Trigger the retrain DAG, or wait for tonight's."));
-    return;
+const draw = () => {
+  const focused = document.activeElement;
+  const place = $("panel").contains(focused) ? [...$("panel").querySelectorAll("button, select, a")].indexOf(focused) : -1;
+  const [, view] = VIEWS[state.tab];
+  $("panel").replaceChildren(...view.show(state, shown.data).filter(Boolean));
+  // What had the focus has been made anew: the same place gets it back.
+  if (place >= 0) [...$("panel").querySelectorAll("button, select, a")][place]?.focus({ preventScroll: true });
+  queueMicrotask(sweep);
+};
+
+const refreshPanel = async () => {
+  const key = KEPT.map((name) => state[name]).join("\n");
+  const mine = ++busy;
+  $("panel").setAttribute("aria-busy", "true");
+  try {
+    const data = await VIEWS[state.tab][1].load(state);
+    if (mine !== busy) return;
+    const text = JSON.stringify(data);
+    if (key !== shown.key || text !== shown.text) {
+      shown = { key, text, data };
+      draw();
+    }
+    said();
+  } catch (error) {
+    if (mine !== busy) return;
+    said(error);
+    if (key !== shown.key) {
+      shown = { key, text: null, data: null };
+      $("panel").replaceChildren(empty(error.message));
+      queueMicrotask(sweep);
+    }
+  } finally {
+    if (mine === busy) $("panel").removeAttribute("aria-busy");
   }
-  const heading = make("tr");
-  for (const name of ["As of", "Run", "Why", "Gates", "Version", "Outcome"]) heading.append(make("th", name));
-  const rows = nights.map((night) => {
-    const row = make("tr");
-    const open = make("button", night.run.run);
-    open.addEventListener("click", () => showExplanation(night.run.run));
-    const link = make("td");
-    link.append(open);
-    row.append(
-      make("td", when(night.run.as_of)),
-      link,
-      make("td", night.decision?.reason ?? night.run.reason),
-      make("td", ...gatesOf(night)),
-      make("td", night.trained?.release.version_id ?? ""),
-      make("td", ...outcomeOf(night)),
-    );
-    return row;
-  });
-  table.replaceChildren(heading, ...rows);
 };
 
-const showExplanation = async (subject) => {
-  const { sentences } = await ask(`explain/${encodeURIComponent(subject)}`);
-  const table = make("table");
-  for (const { topic, outcome, text } of sentences) {
-    const row = make("tr");
-    row.append(make("td", topic), make("td", outcome ?? "", outcome ?? ""), make("td", text));
-    table.append(row);
-  }
-  $("detail").replaceChildren(make("h2", subject), table);
-  $("detail").focus();
+const said = (error) => {
+  $("fresh").textContent = error ? `not refreshed: ${error.message}` : `as of ${new Date().toISOString().slice(11, 19)} UTC`;
+};
+
+const refreshServing = async () => {
+  const { model } = state;
+  const data = await ask(["models", model]);
+  if (model !== state.model) return;
+  state.serving = data;
+  $("owner").textContent = `${data.team} · ${data.description}`;
+  showServing(state, $("serving"), data, state.registry);
+};
+
+// The registry may be slow or down: nothing waits for it.
+const refreshRegistry = async () => {
+  const { model } = state;
+  state.registry = await ask(["models", model, "registry"]);
+  if (model === state.model && state.serving) showServing(state, $("serving"), state.serving, state.registry);
 };
 
 const refresh = async () => {
   try {
-    const status = await ask(`models/${$("model").value}`);
-    showServing(status);
-    showNights(status);
-    $("fresh").textContent = `as of ${new Date().toLocaleTimeString()}`;
+    await refreshServing();
   } catch (error) {
-    $("fresh").textContent = `not refreshed: ${error.message}`;
+    said(error);
+    return;
   }
+  await refreshPanel();
+};
+
+const pickModel = (model) => {
+  Object.assign(state, { model, run: null, feature: null, rollout: null, metric: null, skip: 0, before: null, said: null, registry: null });
+  write();
+  tabs();
+  refresh();
+  refreshRegistry().catch(() => {});
+};
+
+const shortcuts = (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.nodeName) || $("ask").open) return;
+  const names = Object.keys(VIEWS);
+  if (event.key === "r") refresh();
+  else if (event.key >= "1" && event.key <= String(names.length)) choose(names[Number(event.key) - 1]);
 };
 
 const start = async () => {
-  const { models } = await ask("models");
-  $("model").replaceChildren(...models.map((name) => make("option", name)));
-  if (models.includes(wanted)) $("model").value = wanted;
-  $("model").addEventListener("change", refresh);
+  const { models, person } = await ask(["models"]);
+  document.title = `Gauntlet · ${person}`;
+  if (!models.length) {
+    $("panel").replaceChildren(empty("There is no model you may read: put a spec into include/models, or ask for access to its DAGs."));
+    return;
+  }
+  if (!models.includes(state.model)) state.model = models[0];
+  $("model").replaceChildren(...models.map((name) => el("option", { value: name, selected: name === state.model }, name)));
+  $("model").addEventListener("change", (event) => pickModel(event.target.value));
+  $("again").addEventListener("click", refresh);
+  $("tabs").addEventListener("keydown", byArrows);
+  addEventListener("keydown", shortcuts);
+  addEventListener("popstate", () => {
+    Object.assign(state, { run: null, feature: null, rollout: null, metric: null, before: null }, read());
+    tabs();
+    refresh();
+  });
+  tabs();
   await refresh();
-  setInterval(refresh, REFRESH_MS);
+  refreshRegistry().catch(() => {});
+  setInterval(() => document.hidden || $("ask").open || refresh(), REFRESH_MS);
+  setInterval(() => document.hidden || refreshRegistry().catch(() => {}), 6 * REFRESH_MS);
 };
 
-start().catch((error) => ($("fresh").textContent = error.message));
+start().catch((error) => {
+  said(error);
+  $("panel").replaceChildren(empty(error.message));
+});
