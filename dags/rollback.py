@@ -1,4 +1,4 @@
-"""Rollback, with a reason, from the Airflow UI: the recorded previous champion returns, the present one is quarantined."""
+"""Rollback, with a reason, from the Airflow UI: the champion before returns, the present one is quarantined."""
 
 from gauntlet.orchestration import recovery
 from gauntlet.orchestration.dag import model_dag, specs

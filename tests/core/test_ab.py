@@ -136,6 +136,13 @@ def test_a_pre_period_takes_variance_out() -> None:
     assert found.cuped_interval[1] - found.cuped_interval[0] < plain / 4
 
 
+@pytest.mark.parametrize(("value", "p"), [(1.0, 1.0), (0.0, 0.0)])
+def test_two_constants_are_equal_or_they_are_not(value: float, p: float) -> None:
+    found = ab.report("answered", np.ones(50), np.full(40, value))
+    assert (found.t_p_value, found.t_interval) == (p, (value - 1, value - 1))
+    assert found.cohens_d is None
+
+
 def test_too_little_data_is_said() -> None:
     with pytest.raises(ValueError, match="at least two"):
         ab.report("m", np.array([1.0]), np.array([1.0, 2.0]))

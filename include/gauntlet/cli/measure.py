@@ -76,26 +76,74 @@ def selftest(
 
 @ab.command()
 def plan(
-    baseline: Annotated[float, typer.Argument(help="The rate now, e.g. 0.01.")],
+    baseline: Annotated[float, typer.Argument(help="The metric now: a rate, or a mean with --sd.")],
     change: Annotated[float, typer.Argument(help="The change to see, e.g. 0.002.")],
+    sd: Annotated[float | None, typer.Option(help="Standard deviation: plan for a mean, not a rate.")] = None,
     share: Annotated[float, typer.Option(help="Share of traffic in the canary.")] = 0.5,
     power: Annotated[float, typer.Option(help="Chance to see the change when it is there.")] = 0.8,
     alpha: Annotated[float, typer.Option(help="Chance to see one when there is none.")] = 0.05,
     per_second: Annotated[float | None, typer.Option(help="Requests per second, for the time it takes.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How many requests, and how long, until a change of a rate shows."""
-    from gauntlet.core.ab import plan_proportions
+    """How many requests, and how long, until a change of a rate or a mean shows."""
+    from gauntlet.core.ab import plan_means, plan_proportions
 
     with exit_codes():
         try:
-            needed = plan_proportions(baseline, change, share=share, power=power, alpha=alpha, per_second=per_second)
+            if sd is None:
+                needed = plan_proportions(
+                    baseline, change, share=share, power=power, alpha=alpha, per_second=per_second
+                )
+            else:
+                needed = plan_means(
+                    change, sd, baseline=baseline, share=share, power=power, alpha=alpha, per_second=per_second
+                )
         except ValueError as error:
             raise SpecError(str(error)) from None
     if as_json:
         show_json(needed)
     else:
         out.print(needed.sentence, markup=False)
+
+
+@ab.command()
+def report(
+    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    as_json: AsJson = False,
+) -> None:
+    """What the newest rollout says about every metric, canary against stable.
+
+    The interval of the lift holds at any time. The p-values hold once, at the horizon that was planned.
+    """
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.ab_report import ab_report
+
+    with exit_codes():
+        found = ab_report(services(), model)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        (
+            one.metric,
+            f"{one.stable_mean:.5g} of {one.stable_n}",
+            f"{one.canary_mean:.5g} of {one.canary_n}",
+            f"{one.lift:+.4g} [{one.interval[0]:+.4g}, {one.interval[1]:+.4g}]",
+            f"{one.t_p_value:.3g} / {one.mann_whitney_p:.3g}",
+            _or_dash(one.cohens_d),
+            f"{_or_dash(one.better)} / {_or_dash(one.expected_loss)}",
+            f"{_or_dash(one.cuped_lift)}" + (f" (-{one.variance_removed:.0%} variance)" if one.cuped_interval else ""),
+        )
+        for one in found
+    ]
+    heading = ("metric", "stable", "canary", "lift", "p: t / MW", "Cohen's d", "P(higher) / loss", "CUPED lift")
+    show_table("", heading, rows)
+    for one in found:
+        out.print(one.sentence, markup=False)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 __all__ = ["ab", "drift", "gates"]

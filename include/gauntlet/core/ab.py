@@ -156,8 +156,7 @@ def report(
         raise ValueError(f"{metric}: at least two values per arm are needed, got {stable.size} and {canary.size}")
     lift = float(canary.mean() - stable.mean())
     base = float(stable.mean())
-    welch = stats.ttest_ind(canary, stable, equal_var=False)
-    inside = welch.confidence_interval(1 - alpha)
+    p_value, inside = _welch(stable, canary, alpha)
     shift, low, high = hodges_lehmann(canary, stable, alpha)
     binary = bool(np.isin(np.concatenate((stable, canary)), (0.0, 1.0)).all())
     better, loss = _posterior(stable, canary) if binary else (None, None)
@@ -172,8 +171,8 @@ def report(
         lift=lift,
         relative_lift=lift / base if base else None,
         interval=interval,
-        t_p_value=float(welch.pvalue),
-        t_interval=(float(inside.low), float(inside.high)),
+        t_p_value=p_value,
+        t_interval=inside,
         mann_whitney_p=float(stats.mannwhitneyu(canary, stable).pvalue),
         shift=shift,
         shift_interval=(low, high),
@@ -238,6 +237,18 @@ def _normal_rank(m: int, n: int, alpha: float) -> int:
 def _lift_interval(stable: Floats, canary: Floats, alpha: float) -> tuple[float, float]:
     ours, theirs = mean_interval(canary, alpha / 2), mean_interval(stable, alpha / 2)
     return ours[0] - theirs[1], ours[1] - theirs[0]
+
+
+def _welch(stable: Floats, canary: Floats, alpha: float) -> tuple[float, tuple[float, float]]:
+    """P-value and interval of Welch's t-test; two constants are equal or they are not."""
+    from scipy import stats
+
+    lift = float(canary.mean() - stable.mean())
+    if stable.max() == stable.min() and canary.max() == canary.min():
+        return float(lift == 0), (lift, lift)
+    welch = stats.ttest_ind(canary, stable, equal_var=False)
+    inside = welch.confidence_interval(1 - alpha)
+    return float(welch.pvalue), (float(inside.low), float(inside.high))
 
 
 def _cohens_d(stable: Floats, canary: Floats) -> float | None:

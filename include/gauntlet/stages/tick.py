@@ -21,6 +21,7 @@ from gauntlet.core.records.run import RunContext
 from gauntlet.core.rollout import Observation, advance
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.specs.rollout import stage_name
+from gauntlet.stages.ab_report import ab_report
 from gauntlet.stages.carry_out import ACTOR, carry_out
 from gauntlet.stages.challengers import overtaken_by
 from gauntlet.stages.hold import frozen
@@ -70,7 +71,10 @@ def _look(services: Services, run: RunContext, spec: ModelSpec, state: RolloutSt
         services.records.put(run.key, observation.analysis, f"step-{state.step + 1}", actor=ACTOR)
     # Reading the journal may wait for its writers: the decision is made now, not when the look began.
     transition = advance(state, spec.rollout, observation, services.clock.now())
-    return carry_out(services, transition, spec.rollout, at=run.key, epoch=epoch)
+    done = carry_out(services, transition, spec.rollout, at=run.key, epoch=epoch)
+    if transition.event == "finished" and spec.rollout.ab is not None:
+        ab_report(services, run.model)
+    return done
 
 
 def observe(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState, now: datetime) -> Observation:

@@ -321,6 +321,7 @@ class World:
                 "weight_ppm": weight,
                 "score": float(answered),
                 "other_score": float(shadow) if paired else float("nan"),
+                "decision": int(answered >= 0.2),
                 "latency_us": int(self.rng.gamma(4, 400) + (slow_ms * 1000 if drawn.canary else 0)),
                 "status": "ok" if not fails else "fallback" if drawn.canary else "error",
                 "error": ("invalid output" if invalid else "raised") if fails else None,
@@ -411,5 +412,5 @@ def spec(**rollout: Any) -> ModelSpec:
         "training": {"threshold": 0.2},
         "drift": {"window": "1d"},
         "gates": dict.fromkeys(GATES, "off: not under test here"),
-        "rollout": {"steps": STEPS, "tick": "1s", "lease": "10s", **rollout},
+        "rollout": {**({} if "plan" in rollout else {"steps": STEPS}), "tick": "1s", "lease": "10s", **rollout},
     })

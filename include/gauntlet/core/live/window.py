@@ -115,12 +115,7 @@ def read_window(
     """
     import numpy as np
 
-    keep = (
-        (_numbers(table, "weight_ppm") == weight_ppm)
-        & (_numbers(table, "epoch") >= step_epoch)
-        & _says(table, "rollout", rollout)
-        & ~_says(table, "basis", Basis.LISTED)
-    )
+    keep = drawn(table, rollout=rollout, weight_ppm=weight_ppm, step_epoch=step_epoch)
     at = table.column("at").cast("timestamp[us]").cast("int64").to_numpy()
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(at[rows], kind="stable")]
@@ -145,6 +140,17 @@ def read_window(
         products={name: _of_rows(values, rows) for name, values in (products or {}).items()},
         note=(table.schema.metadata or {}).get(LABELS_NOTE, b"").decode(),
     )
+
+
+def drawn(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: int) -> Mask:
+    """The rows whose arm was a random draw of this stage."""
+    kept: Mask = (
+        (_numbers(table, "weight_ppm") == weight_ppm)
+        & (_numbers(table, "epoch") >= step_epoch)
+        & _says(table, "rollout", rollout)
+        & ~_says(table, "basis", Basis.LISTED)
+    )
+    return kept
 
 
 def is_complete(table: pa.Table) -> bool:
