@@ -15,6 +15,7 @@ from gauntlet.core.joint import (
     Combined,
     Part,
     Past,
+    Question,
     combine,
     contingencies,
     heaviest,
@@ -153,6 +154,9 @@ def combined(n: int = 1700) -> Combined:
     return found
 
 
+ASKED = Question(STATISTIC, "it changed by", 0.002, CAP, 0.001)
+
+
 def earlier(change: float, outcome: Outcome = Outcome.PASSED) -> FeatureDrift:
     """A finding of an earlier check, in limits."""
     result = StatisticResult(
@@ -163,11 +167,11 @@ def earlier(change: float, outcome: Outcome = Outcome.PASSED) -> FeatureDrift:
 
 def test_what_quiet_windows_always_had_is_usual_up_to_a_cap() -> None:
     now = combined()
-    assert usual_change([earlier(3.0)] * 4, now, 0.002) == pytest.approx(1.0)
-    assert usual_change([earlier(3.0)] * 5, now, 0.002) == pytest.approx(3.0)
-    assert usual_change([earlier(0.1)] * 9, now, 0.002) == pytest.approx(1.0)
-    assert usual_change([earlier(50.0)] * 9, now, 0.002) == CAP
-    assert usual_change([earlier(3.0, Outcome.FAILED)] * 9 + [None], now, 0.002) == pytest.approx(1.0)
+    assert usual_change([earlier(3.0)] * 4, now, ASKED) == pytest.approx(1.0)
+    assert usual_change([earlier(3.0)] * 5, now, ASKED) == pytest.approx(3.0)
+    assert usual_change([earlier(0.1)] * 9, now, ASKED) == pytest.approx(1.0)
+    assert usual_change([earlier(50.0)] * 9, now, ASKED) == CAP
+    assert usual_change([earlier(3.0, Outcome.FAILED)] * 9 + [None], now, ASKED) == pytest.approx(1.0)
 
 
 def test_windows_that_overlap_do_not_say_what_is_usual() -> None:

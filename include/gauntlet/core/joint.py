@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
+from gauntlet.core.joint_sum import Combined
+from gauntlet.core.moments import Moved
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.records.drift import DriftReport, FeatureDrift, StatisticResult
 from gauntlet.core.specs.drift import DriftSection
-from gauntlet.core.statistics.base import POWER, Cells, rows_for_spread
+from gauntlet.core.statistics.base import Cells, rows_for_spread
 from gauntlet.core.statistics.chi_squared import chi_squared
 
 NAMED = 3
@@ -32,9 +34,14 @@ CAP = 10.0
 HELD = 0.99
 """Share of the importance in the features that take part."""
 MOST_PARTS = 60
+ALL_TOGETHER, IN_PAIRS, IN_SCORES = 0.1, 0.2, 0.1
+"""Shares of the check's alpha; labels have four tenths. Single features hardly spend any: their limits are far off."""
+NEWEST = 0.5
+"""P-value from which the newest window does not point the way of the one before."""
 LINGERS = 0.2
 """A finding that was open stays open up to this p-value, so that one incident is one page."""
 STATISTIC = "weighted_change"
+PAIRS = "weighted_pairs"
 
 
 @dataclass(frozen=True)
@@ -44,68 +51,6 @@ class Part:
     name: str
     weight: float
     cells: Cells
-
-
-@dataclass(frozen=True)
-class Combined:
-    """``T`` and what it is when nothing changed; ``reach`` bounds how much one change weighs in it."""
-
-    value: float
-    mean: float
-    variance: float
-    reach: float
-    spread: float
-    reference_rows: int
-    rows: int
-    shares: dict[str, float]
-    """Features by what they add beyond their noise."""
-
-    @property
-    def change(self) -> float:
-        """The weighted PSI without the noise that sampling adds; may be less than zero."""
-        return (self.value - self.mean) * self.spread
-
-    def moments(self, limit: float, spread: float) -> tuple[float, float, float]:
-        """Mean, variance and third cumulant of ``T`` for a true change at a limit."""
-        extra = limit / spread
-        third = 4 * self.reach * self.variance + 24 * self.reach**2 * extra
-        return self.mean + extra, self.variance + 4 * self.reach * extra, third
-
-    def beyond(self, limit: float) -> tuple[float, float]:
-        """P-values of "at most the limit" and "at least the limit": Pearson's type III with the right cumulants.
-
-        Exact for a single feature without change, and for equal weights; conservative for uneven ones.
-        """
-        from scipy.special import gammainc, gammaincc
-
-        mean, variance, third = self.moments(limit, self.spread)
-        if not variance > 0:
-            return 1.0, 0.0
-        shape = 4 * variance**3 / third**2
-        point = shape + (self.value - mean) / math.sqrt(variance) * math.sqrt(shape)
-        if point <= 0:
-            return 1.0, 0.0
-        return float(gammaincc(shape, point)), float(gammainc(shape, point))
-
-    def spread_to_decide(self, limit: float, alpha: float) -> float | None:
-        """The ``1/n + 1/m`` at which a change like this one would be told from the limit; ``None``: it is at it."""
-        from scipy.special import ndtri
-
-        sure, usual = float(ndtri(1 - alpha)), float(ndtri(POWER))
-        true = max(self.change, 0.0)
-
-        def settled(spread: float) -> bool:
-            at_limit, at_true = self.moments(limit, spread), self.moments(true, spread)
-            apart = abs(at_limit[0] - at_true[0])
-            return apart >= sure * math.sqrt(at_limit[1]) + usual * math.sqrt(at_true[1])
-
-        narrow, wide = 1e-9, 1.0
-        if not settled(narrow):
-            return None
-        for _ in range(50):
-            middle = math.sqrt(narrow * wide)
-            narrow, wide = (middle, wide) if settled(middle) else (narrow, middle)
-        return narrow
 
 
 def heaviest(parts: Sequence[Part]) -> list[Part]:
@@ -189,72 +134,115 @@ class Past:
                 yield report
                 limit = report.window_end - self.window
 
+    def pooled(self, now: Moved) -> list[Moved]:
+        """The current window together with the one before it, where that is not long ago."""
+        last = next(self.apart(), None)
+        if last is None or self.before is None or last.window_end <= self.before - self.window:
+            return []
+        both = now.pooled(last.means, last.means_rows)
+        return [both] if both is not None else []
 
-def usual_change(found: Sequence[FeatureDrift | None], now: Combined, limit: float) -> float:
+
+@dataclass(frozen=True)
+class Question:
+    """One test of everything together, and its share of the check's chance of a false alarm."""
+
+    statistic: str
+    told: str
+    """What changed, in words; the number and its limit follow."""
+    limit: float
+    cap: float
+    """In limits: a change beyond this is never usual."""
+    alpha: float
+
+
+def usual_change(found: Sequence[FeatureDrift | None], now: Combined, question: Question) -> float:
     """The change, in limits, that quiet earlier windows have had anyway: their mean and two sigma of their wobble.
 
-    Windows that alarmed do not count. Less than 1 becomes 1, more than :data:`CAP` becomes it: what a slow change
+    Windows that alarmed do not count. Less than 1 becomes 1, more than the cap becomes it: what a slow change
     adds to the usual is bounded by that, by the limits of single features, and by labels.
     """
     quiet = [
-        (result.value / limit, one)
+        (result.value / question.limit, one)
         for one in found
-        if one is not None and (result := _result_of(one)) is not None and result.outcome is not Outcome.FAILED
-        if result.value is not None
+        if one is not None and (result := _result_of(one, question.statistic)) is not None
+        if result.value is not None and result.outcome is not Outcome.FAILED and one.current_rows
     ][:REMEMBERED]
     if len(quiet) < USUAL:
         return 1.0
     changes = np.array([change for change, _ in quiet])
-    spreads = np.array([1 / one.current_rows + 1 / one.reference_rows for _, one in quiet])
-    noise = float((now.variance * np.square(spreads / limit)).mean())
+    spreads = np.array([1 / one.current_rows + 1 / now.reference_rows for _, one in quiet])
+    noise = float((now.variance * np.square(spreads / question.limit)).mean())
     wobble = math.sqrt(max(float(changes.var(ddof=1)) - noise, 0.0))
-    return min(max(float(changes.mean()) + 2 * wobble, 1.0), CAP)
+    return min(max(float(changes.mean()) + 2 * wobble, 1.0), question.cap)
 
 
-def _result_of(one: FeatureDrift) -> StatisticResult | None:
-    return next((result for result in one.statistics if result.statistic == STATISTIC), None)
+def _result_of(one: FeatureDrift | None, statistic: str) -> StatisticResult | None:
+    return next((result for result in one.statistics if result.statistic == statistic), None) if one else None
 
 
 def judge(
-    what: str, now: Combined, limit: float, alpha: float, earlier: Sequence[FeatureDrift | None], *, was_open: bool
+    question: Question,
+    now: Combined,
+    earlier: Sequence[FeatureDrift | None],
+    before: FeatureDrift | None,
+    pairs: Sequence[Moved] = (),
 ) -> StatisticResult:
-    """Is the change beyond its limit, or beyond what is usual? ``was_open``: it was, at the check before."""
-    raised = limit * usual_change(earlier, now, limit)
-    more, less = now.beyond(raised)
-    lingering = was_open and alpha < more <= LINGERS
-    outcome = (
-        Outcome.FAILED if more <= alpha or lingering else (Outcome.PASSED if less <= alpha else Outcome.INCONCLUSIVE)
-    )
-    needed = now.spread_to_decide(raised, alpha) if outcome is Outcome.INCONCLUSIVE else None
+    """Is the change beyond its limit, and beyond what is usual? ``before``: the finding of the last check.
+
+    ``pairs``: the window, and the window together with the one before it. Their largest component is asked too, and
+    the surest of all answers is told, at its price.
+    """
+    limit = question.limit * usual_change(earlier, now, question)
+    (more, less), change = now.beyond(limit), now.change
+    if pairs:
+        more, now, largest = _surest(pairs, limit)
+    else:
+        largest = (1.0, "")
+    last = _result_of(before, question.statistic)
+    lingering = last is not None and last.outcome is Outcome.FAILED and question.alpha < more <= LINGERS
+    failed = more <= question.alpha or lingering
+    outcome = Outcome.FAILED if failed else Outcome.PASSED if less <= question.alpha else Outcome.INCONCLUSIVE
+    unsure = outcome is Outcome.INCONCLUSIVE
+    needed = now.spread_to_decide(limit, question.alpha) if unsure else None
     required = rows_for_spread(needed, now.reference_rows) if needed else None
     required = None if required is None else max(required, now.rows + 1)
-    would = "" if outcome is not Outcome.INCONCLUSIVE else _would(required, needed)
+    shown = f"{question.told} {max(now.change, 0.0):.5f}, limit {limit:.5f}"
+    shown += " (usual of this champion's windows)" if limit > question.limit else ""
+    ending = _would(required, needed) if unsure else ""
+    if failed:
+        ending = ", not yet over" if lingering else f", p {more:.2g}"
+        ending += f"; mostly {_leading(now, largest)}"
     return StatisticResult(
-        statistic=STATISTIC,
+        statistic=question.statistic,
         outcome=outcome,
-        value=now.change,
-        limit=raised,
+        value=change,
+        limit=limit,
         p_value=more,
         required_rows=required,
-        sentence=_sentence(what, now, limit, raised, outcome, more, lingering=lingering) + would,
+        sentence=f"{shown}, on {now.rows} rows{ending}",
     )
 
 
-def _sentence(
-    what: str,
-    now: Combined,
-    limit: float,
-    raised: float,
-    outcome: Outcome,
-    p: float,
-    *,
-    lingering: bool,
-) -> str:
-    usual = " (usual of this champion's windows)" if raised > limit else ""
-    shown = f"{what} changed by a PSI of {max(now.change, 0.0):.4f}, limit {raised:.4f}{usual}, on {now.rows} rows"
-    if outcome is Outcome.FAILED:
-        return shown + (", not yet over" if lingering else f", p {p:.2g}")
-    return shown
+def _surest(pairs: Sequence[Moved], limit: float) -> tuple[float, Combined, tuple[float, str]]:
+    """P-value of the surest answer, corrected for how many were asked, with the sums and the largest behind it.
+
+    An earlier window counts only where the newest one points the same way.
+    """
+    found: list[tuple[float, Combined, tuple[float, str]]] = []
+    for one in pairs:
+        largest = one.largest(2 * math.sqrt(limit))
+        found.append((2 * min(one.together.beyond(limit)[0], largest[0]), one.together, largest))
+        if found[0][0] > NEWEST:
+            break
+    p, together, largest = min(found, key=lambda answer: answer[0])
+    return min(len(pairs) * p, 1.0), together, largest
+
+
+def _leading(now: Combined, largest: tuple[float, str]) -> str:
+    ranked = sorted(now.shares, key=lambda name: (-now.shares[name], name))
+    first = [largest[1]] if largest[0] < LINGERS else []
+    return ", ".join([*first, *(name for name in ranked if name not in first and now.shares[name] > 0)][:NAMED])
 
 
 def _would(required: int | None, needed: float | None) -> str:
@@ -265,36 +253,54 @@ def _would(required: int | None, needed: float | None) -> str:
 
 
 def joint_drift(
-    parts: Sequence[Part], section: DriftSection, past: Past = Past(), dependence: Floats | None = None
+    parts: Sequence[Part],
+    section: DriftSection,
+    past: Past = Past(),
+    dependence: Floats | None = None,
+    pairs: Moved | None = None,
 ) -> FeatureDrift | None:
-    """The finding over all features; ``None`` where the spec asks for none or nothing can be compared."""
+    """The finding over all features; ``None`` where the spec asks for none or nothing can be compared.
+
+    ``pairs``: levels, spreads and pairs of ranks, which need the rows of both windows.
+    """
     now = combine(parts, dependence) if section.joint is not None else None
     if now is None or section.joint is None:
         return None
     before = past.history[0].joint if past.history else None
-    was_open = before is not None and before.outcome is Outcome.FAILED
     earlier = [report.joint for report in past.apart()]
-    result = judge("what the model uses", now, section.joint, section.alpha / 2, earlier, was_open=was_open)
+    told = "what the model uses changed by a PSI of"
+    alpha = section.alpha * ALL_TOGETHER
+    results = [judge(Question(STATISTIC, told, section.joint, CAP, alpha), now, earlier, before)]
+    if pairs is not None and section.joint_pairs is not None:
+        told = "levels, spreads and pairs of what the model uses changed by a mean square of"
+        question = Question(PAIRS, told, section.joint_pairs, CAP**2, section.alpha * IN_PAIRS)
+        results.append(judge(question, pairs.together, earlier, before, [pairs, *past.pooled(pairs)]))
+    return _finding(results, now, section)
+
+
+def _finding(results: Sequence[StatisticResult], now: Combined, section: DriftSection) -> FeatureDrift:
+    """The worst result is told."""
     if now.rows < section.minimum_rows:
-        result = result.model_copy(update={"outcome": Outcome.INCONCLUSIVE})
-    leading = [name for name in sorted(now.shares, key=lambda name: -now.shares[name]) if now.shares[name] > 0]
-    told = f"; mostly {', '.join(leading[:NAMED])}" if leading and result.outcome is Outcome.FAILED else ""
+        results = [result.model_copy(update={"outcome": Outcome.INCONCLUSIVE}) for result in results]
+    outcome = worst(result.outcome for result in results if result.outcome is not None)
+    told = [result for result in results if result.outcome is outcome]
+    rows = [result.required_rows for result in told if result.required_rows is not None]
     return FeatureDrift(
         feature="all features",
         segment=None,
         kind="weighted",
         importance=1.0,
-        outcome=result.outcome or Outcome.ERROR,
+        outcome=outcome,
         quality=False,
         severe=False,
-        sentence=result.sentence + told,
-        p_value=result.p_value,
+        sentence=min(told, key=lambda result: result.p_value if result.p_value is not None else 1.0).sentence,
+        p_value=min((result.p_value for result in results if result.p_value is not None), default=None),
         adjusted_p=None,
-        effect=now.change / section.joint,
+        effect=max((result.value or 0.0) / result.limit for result in results if result.limit),
         reference_rows=now.reference_rows,
         current_rows=now.rows,
-        required_rows=result.required_rows,
-        statistics=(result,),
+        required_rows=max(rows, default=None) if outcome is Outcome.INCONCLUSIVE else None,
+        statistics=tuple(results),
     )
 
 
@@ -305,10 +311,11 @@ def with_score_change(
     now = combine([Part("score", 1.0, cells)]) if section.joint is not None else None
     if now is None or section.joint is None or prediction.outcome is Outcome.ERROR:
         return prediction
-    before = _result_of(past.history[0].prediction) if past.history and past.history[0].prediction else None
-    was_open = before is not None and before.outcome is Outcome.FAILED
+    before = past.history[0].prediction if past.history else None
     earlier = [report.prediction for report in past.apart()]
-    result = judge("the distribution of scores", now, section.joint, section.alpha / 2, earlier, was_open=was_open)
+    told = "the distribution of scores changed by a PSI of"
+    question = Question(STATISTIC, told, section.joint, CAP, section.alpha * IN_SCORES)
+    result = judge(question, now, earlier, before)
     update: dict[str, object] = {"statistics": (*prediction.statistics, result)}
     if now.rows >= section.minimum_rows and prediction.outcome is not Outcome.FAILED:
         update |= _taken_over(prediction, result)

@@ -18,6 +18,8 @@ from gauntlet.core.records.model import Task
 from gauntlet.core.specs.drift import PerformanceSection
 
 Floats = NDArray[np.float64]
+LEVEL = 0.4
+"""Share of a check's alpha for labels; the rest is for inputs and scores."""
 DRAWS = 200
 MOST = 20_000
 """Rows on which an estimate is drawn."""

@@ -19,6 +19,7 @@ from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, 
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
+from gauntlet.core.specs.drift import DriftSection
 from gauntlet.stages.domain_drift import check_domain
 from gauntlet.stages.drift_page import render
 from gauntlet.stages.drift_summary import shares, store_shares, summary
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gauntlet.core.axis import Floats
     from gauntlet.core.drift import Exact, Judged
     from gauntlet.core.joint import Past
+    from gauntlet.core.moments import Moved
     from gauntlet.core.profile import Profile
     from gauntlet.stages.windows import Window
 
@@ -41,8 +43,9 @@ def check_drift(services: Services, run: RunContext) -> DriftReport:
     """One check: pull the window, count it on the profile's axes, judge, store the report and its pages."""
     spec = services.specs.get(run.model)
     champion = services.routing.read(run.model).stable
+    kept: dict[str, str] = {}
     if champion is None:
-        report, kept = _blank_report(run, spec), {}
+        report = _blank_report(run, spec)
     else:
         report, kept = _checked(services, run, spec, champion)
     services.records.put(run.key, report)
@@ -119,7 +122,7 @@ def _checked(
     with _removed(pulled.path):
         current = count_window(pulled.path, profile, spec)
         past = Past(history, run.as_of - spec.drift.window, spec.drift.window)
-        features, joint = _compared(services, run, spec, profile, current, pulled.path, past)
+        features, joint, pairs = _compared(services, run, spec, profile, current, pulled.path, past)
         scores = check_scores(services, run, spec, champion, pulled.path, past, profile.scores)
         domain = _domain(services, run, spec, profile, pulled.path)
     evidence = Evidence(
@@ -134,7 +137,14 @@ def _checked(
     )
     found = suggest(evidence, spec.drift)
     report = start.model_copy(
-        update={"rows": current.rows, "features": features, "joint": joint, "domain": domain}
+        update={
+            "rows": current.rows,
+            "last_event": pulled.last_event,
+            "features": features,
+            "joint": joint,
+            "domain": domain,
+        }
+        | ({"means": pairs.means, "means_rows": pairs.together.rows} if pairs is not None else {})
         | vars(scores)
         | vars(found)
     )
@@ -145,7 +155,7 @@ def _checked(
 
 def _compared(
     services: Services, run: RunContext, spec: ModelSpec, profile: Profile, current: Profile, window: Path, past: Past
-) -> tuple[tuple[FeatureDrift, ...], FeatureDrift | None]:
+) -> tuple[tuple[FeatureDrift, ...], FeatureDrift | None, Moved | None]:
     """The verdicts on single features and on all together.
 
     Where a certified interval leaves one open, or the spec wants it, from the columns themselves.
@@ -154,33 +164,48 @@ def _compared(
 
     section = spec.drift
     if section.mode == "exact":
-        exact = exact_columns(training_window(services, run, profile), window)
-        judged = measure(profile, current, section, exact)
-        return conclude(judged, section, current.rows), _joint(spec, judged, window, past)
+        trained = training_window(services, run, profile)
+        judged = measure(profile, current, section, exact_columns(trained, window))
+        return conclude(judged, section, current.rows), *_joint(section, judged, trained, window, past)
     judged = measure(profile, current, section)
     features = conclude(judged, section, current.rows)
-    joint = _joint(spec, judged, window, past)
     open_ones = {one.feature for one in features if straddles(one, section.alpha)}
-    if not open_ones:
-        return features, joint
+    within_reach = _within_reach(services, run, profile) if open_ones or section.joint_pairs else None
+    joint = _joint(section, judged, within_reach, window, past)
+    if not open_ones or within_reach is None:
+        return features, *joint
+    exact = exact_columns(within_reach, window, open_ones)
+    return conclude(measure(profile, current, section, exact), section, current.rows), *joint
+
+
+def _within_reach(services: Services, run: RunContext, profile: Profile) -> Window | None:
     try:
-        exact = exact_columns(training_window(services, run, profile), window, open_ones)
+        return training_window(services, run, profile)
     except (MissingRecord, InfrastructureError) as error:
         log.warning("training rows of the champion are out of reach, intervals stay as they are: %s", error)
-        return features, joint
-    return conclude(measure(profile, current, section, exact), section, current.rows), joint
+        return None
 
 
-def _joint(spec: ModelSpec, judged: Sequence[Judged], window: Path, past: Past) -> FeatureDrift | None:
+def _joint(
+    section: DriftSection, judged: Sequence[Judged], trained: Window | None, window: Path, past: Past
+) -> tuple[FeatureDrift | None, Moved | None]:
+    """Everything together; without the training rows what goes with what stays open."""
     from gauntlet.core.drift import parts_of
     from gauntlet.core.joint import heaviest, joint_drift
-    from gauntlet.stages.windows import Window, dependence
+    from gauntlet.stages.joint_drift import dependence, pairs_moved
+    from gauntlet.stages.windows import Window
 
-    if spec.drift.joint is None:
-        return None
+    if section.joint is None:
+        return None, None
     parts = heaviest(parts_of(judged))
-    found = dependence(Window(window, verified=True), [part.name for part in parts])
-    return joint_drift(parts, spec.drift, past, found)
+    current = Window(window, verified=True)
+    alike = dependence(current, [part.name for part in parts])
+    pairs = pairs_moved(trained, current, parts) if trained is not None and section.joint_pairs else None
+    found = joint_drift(parts, section, past, alike, pairs)
+    if found is not None and trained is None and section.joint_pairs and found.outcome is Outcome.PASSED:
+        unseen = "; training rows out of reach: what goes with what was not compared"
+        found = found.model_copy(update={"outcome": Outcome.INCONCLUSIVE, "sentence": found.sentence + unseen})
+    return found, pairs
 
 
 def _domain(

@@ -79,12 +79,12 @@ def _with_labels(
     prediction: FeatureDrift,
     history: Sequence[DriftReport],
 ) -> ScoreFindings:
-    from gauntlet.core.performance import checked_against, compare_performance, estimated
+    from gauntlet.core.performance import LEVEL, checked_against, compare_performance, estimated
 
     section = spec.drift.performance
     assert section is not None
     matured = _matured(services, run, spec, scorer)
-    performance = compare_performance(spec.task, baseline, matured, section, spec.drift.alpha)
+    performance = compare_performance(spec.task, baseline, matured, section, spec.drift.alpha * LEVEL)
     label = _drift(spec, "label", _label_levels(spec, baseline), _label_levels(spec, matured))
     if spec.task is not Task.BINARY:
         return ScoreFindings(prediction, label, performance)

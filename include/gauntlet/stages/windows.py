@@ -360,55 +360,6 @@ def segment_of(window: Window, segment: str) -> Window:
     return replace(window, chosen=found[column][value] if column in found else nothing)
 
 
-CODED = 20_000
-"""Rows from which the dependence of columns is measured."""
-CODES = 10
-
-
-def dependence(window: Window, names: Sequence[str]) -> NDArray[np.float64]:
-    """Pearson's phi squared of every pair of columns by deciles or categories; 0 for a column that is not there."""
-    import numpy as np
-
-    from gauntlet.core.joint import contingencies
-
-    file = window.open([])
-    rows = file.metadata.num_rows
-    columns = [_codes(file, name, rows) for name in names]
-    return contingencies(np.column_stack(columns), [CODES + 1] * len(columns))
-
-
-def _codes(file: Any, name: str, rows: int) -> NDArray[np.int64]:
-    """Decile or category of an even sample of rows; the last code is "no value"."""
-    import numpy as np
-    import pyarrow as pa
-
-    places = np.arange(0, rows, max(-(-rows // CODED), 1))
-    if name not in file.schema_arrow.names:
-        return np.full(len(places), CODES)
-    data = file.read(columns=[name], use_threads=False).column(0).take(pa.array(places))
-    if dtype_of(data.type) in {"integer", "float", "decimal", "time"}:
-        present = np.asarray(data.is_valid())
-        values = np.full(len(places), np.nan)
-        values[present] = numeric(data)[0]
-        known = values[~np.isnan(values)]
-        marks = np.unique(np.quantile(known, np.arange(1, CODES) / CODES)) if len(known) else np.empty(0)
-        return np.where(np.isnan(values), CODES, np.searchsorted(marks, values, "right"))
-    return _ranked(data)
-
-
-def _ranked(data: Any) -> NDArray[np.int64]:
-    """The most frequent categories by rank, all others together."""
-    import numpy as np
-
-    encoded = _encoded(data.combine_chunks())
-    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    counts = np.bincount(indices[indices >= 0], minlength=max(len(encoded.dictionary), 1))
-    rank = np.empty(len(counts) + 1, np.int64)
-    rank[:-1][np.argsort(-counts, kind="stable")] = np.minimum(np.arange(len(counts)), CODES - 1)
-    rank[-1] = CODES
-    return rank[indices]
-
-
 def frequent(window: Window, column: str, most: int) -> tuple[str, ...]:
     """The most frequent values of a column among the chosen rows, most frequent first."""
     import collections

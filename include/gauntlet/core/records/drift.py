@@ -104,6 +104,8 @@ class DriftReport(Record):
     mode: str
     window_start: Instant | None
     window_end: Instant
+    last_event: Instant | None = None
+    """Event time of the newest row in the window."""
     rows: int
     reference_rows: int
     outcome: Outcome
@@ -123,6 +125,9 @@ class DriftReport(Record):
     estimate: PerformanceDrift | None = None
     joint: FeatureDrift | None = None
     """Whether everything that the model uses has changed together, weighted by importance."""
+    means: dict[str, float] = {}
+    """How far levels, spreads and pairs of ranks have moved, in sigma: the next window is pooled with them."""
+    means_rows: int = 0
     domain: FeatureDrift | None = None
     """Whether a classifier can tell the windows apart."""
     label: FeatureDrift | None = None

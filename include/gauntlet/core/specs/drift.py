@@ -126,6 +126,9 @@ class DriftSection(Section):
     joint: float | None = Field(gt=0, default=0.002)
     """Limit of the PSI over all features, weighted by importance, and of the PSI of the scores: about 0.045 sigma
     of everything that the model uses. Beyond: investigate. ``None``: not tested."""
+    joint_pairs: float | None = Field(gt=0, default=0.0001)
+    """Limit of the mean squared change, in sigma, of levels, spreads and pairs of the ranks of what the model uses.
+    Needs the champion's training rows; ``None``: not tested."""
     recurring: Duration | None = None
     """Compare with the window this much earlier too (``7d``, ``365d``): what was so then, recurs."""
     domain_auc: float | None = Field(gt=0.5, lt=1, default=None)

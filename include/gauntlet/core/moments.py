@@ -1,0 +1,152 @@
+"""Levels, spreads and pairs of what the model uses: changes that no single column shows, without training anything.
+
+Every feature becomes its rank among the reference's rows, from -1 to 1. The components are the first two Legendre
+polynomials of every rank (level and spread, Neyman's smooth test of 1937) and the product of every two ranks (what
+goes with what). A component counts by the importance of its features. Ranks are bounded, so the sums are normal
+from few rows on; how alike the components are is measured on the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gauntlet.core.axis import Floats
+from gauntlet.core.joint_sum import Combined
+
+MOST_FEATURES = 20
+"""Features whose pairs are looked at: 20 have 230 components."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Names, weights (they sum to 1) and values of all components of some rows, shape ``(rows, components)``."""
+
+    names: tuple[str, ...]
+    weights: Floats
+    values: Floats
+
+
+def ranks(values: Floats, reference: Floats) -> Floats:
+    """Mid-ranks among the sorted reference, scaled to variance 1 when uniform; a missing value is in the middle.
+
+    >>> ranks(np.array([1.0, 9.0, np.nan]), np.array([1.0, 2.0, 3.0, 4.0])).round(3).tolist()
+    [-1.299, 1.732, 0.0]
+    """
+    if not len(reference):
+        return np.zeros(len(values))
+    known = ~np.isnan(values)
+    low, high = (np.searchsorted(reference, values[known], side) for side in ("left", "right"))
+    found = np.zeros(len(values))
+    found[known] = math.sqrt(3) * ((low + high) / len(reference) - 1)
+    return found
+
+
+def components(names: Sequence[str], weights: Sequence[float], columns: Sequence[Floats]) -> Components:
+    """All components of ranked columns."""
+    share = np.asarray(weights, dtype=float) / max(float(np.sum(weights)), 1e-300)
+    ranked = np.column_stack(columns)
+    one, other = np.triu_indices(len(names), 1)
+    spreads = (np.square(ranked) - 1) * (math.sqrt(5) / 2)
+    told = [f"level of {name}" for name in names] + [f"spread of {name}" for name in names]
+    told += [f"{names[i]} with {names[j]}" for i, j in zip(one, other, strict=True)]
+    weight = np.concatenate((share, share, np.sqrt(share[one] * share[other])))
+    return Components(
+        tuple(told),
+        weight / max(float(weight.sum()), 1e-300),
+        np.hstack((ranked, spreads, ranked[:, one] * ranked[:, other])),
+    )
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far every component's mean has moved, in standard errors, and their weighted sum of squares."""
+
+    names: tuple[str, ...]
+    weights: Floats
+    shift: Floats
+    """Of every component's mean, in sigma of the reference."""
+    together: Combined
+
+    @property
+    def apart(self) -> Floats:
+        """The shifts in standard errors."""
+        found: Floats = self.shift / math.sqrt(self.together.spread)
+        return found
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The shifts by name: what a later window is pooled with."""
+        return {name: round(float(one), 6) for name, one in zip(self.names, self.shift, strict=True)}
+
+    def largest(self, limit: float) -> tuple[float, str]:
+        """P-value of "no component moved by more than ``limit`` sigma", by weighted Bonferroni, and the surest."""
+        from scipy.special import ndtr
+
+        beyond = np.abs(self.apart) - limit / math.sqrt(self.together.spread)
+        p = 2 * ndtr(-np.maximum(beyond, 0.0)) / np.maximum(self.weights, 1e-12)
+        place = int(np.argmin(p))
+        return min(float(p[place]), 1.0), self.names[place]
+
+    def pooled(self, earlier: Mapping[str, float], rows: int) -> Moved | None:
+        """This window and an earlier one as one; ``None`` when the earlier one had other components."""
+        if not rows or set(earlier) != set(self.names):
+            return None
+        n = self.together.rows
+        before = np.array([earlier[name] for name in self.names])
+        shift = (n * self.shift + rows * before) / (n + rows)
+        return replace(self, shift=shift, together=_summed(self.names, self.weights, shift, self.together, n + rows))
+
+
+def _summed(names: Sequence[str], weights: Floats, shift: Floats, like: Combined, rows: int) -> Combined:
+    """The weighted sum of squared shifts in standard errors."""
+    spread = 1 / rows + 1 / like.reference_rows
+    squares = np.square(shift) / spread
+    return replace(
+        like,
+        value=float(weights @ squares),
+        spread=spread,
+        rows=rows,
+        shares={name: float(w * (s - 1)) for name, w, s in zip(names, weights, squares, strict=True)},
+    )
+
+
+@dataclass(frozen=True)
+class Base:
+    """The reference's components: their means, spreads, and how alike they are."""
+
+    names: tuple[str, ...]
+    weights: Floats
+    places: NDArray[np.int64]
+    """Of the components that have a spread and a weight, among all."""
+    mean: Floats
+    sigma: Floats
+    blank: Combined
+
+    @staticmethod
+    def of(before: Components) -> Base | None:
+        """``None`` without rows, weight or spread. Costs ``components^2`` times the rows."""
+        m = len(before.values)
+        sigma = before.values.std(axis=0) if m else np.zeros(len(before.names))
+        used = np.flatnonzero((sigma > 1e-9) & (before.weights > 0))
+        if m < 2 or not len(used):
+            return None
+        weights = before.weights[used] / before.weights[used].sum()
+        mean = before.values[:, used].mean(axis=0)
+        standard = ((before.values[:, used] - mean) / sigma[used]).astype(np.float32)
+        alike = np.square((standard.T @ standard).astype(np.float64) / m)
+        variance, reach = float(2 * weights @ alike @ weights), float((alike @ weights).max())
+        blank = Combined(0.0, 1.0, variance, reach, 1.0, m, 0, {})
+        return Base(tuple(before.names[place] for place in used), weights, used, mean, sigma[used], blank)
+
+    def moved(self, after: Components) -> Moved | None:
+        """How far a window has moved; ``None`` without rows."""
+        n = len(after.values)
+        if not n:
+            return None
+        shift = (after.values[:, self.places].mean(axis=0) - self.mean) / self.sigma
+        return Moved(self.names, self.weights, shift, _summed(self.names, self.weights, shift, self.blank, n))
