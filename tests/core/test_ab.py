@@ -20,9 +20,29 @@ def test_sample_size_of_proportions_as_in_r(p1: float, p2: float, power: float, 
     assert ab.proportions_power(n, p1, p2) == pytest.approx(power, abs=1e-5)
 
 
-def test_sample_size_of_means_as_in_r() -> None:
-    """R 4: power.t.test(delta = 0.1, sd = 1, power = 0.8): n = 1570.736888."""
-    assert ab.means_n(0.1, 1.0) == pytest.approx(1570.736888, abs=1e-4)
+def test_power_of_proportions_as_in_the_examples_of_r() -> None:
+    """R's help page of power.prop.test: n = 50, p1 = .50, p2 = .75 gives power = 0.740, and n = 76.7 at power = .90;
+    n = 50, p1 = .5, power = .90 gives p2 = 0.8026."""
+    assert ab.proportions_power(50, 0.50, 0.75) == pytest.approx(0.740, abs=5e-4)
+    assert ab.proportions_n(0.50, 0.75, power=0.90) == pytest.approx(76.7, abs=0.05)
+    assert 0.5 + ab.detectable_change(0.5, 50, share=0.5, power=0.90) == pytest.approx(0.8026, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("delta", "power", "n"),
+    [(0.1, 0.8, 1570.736888), (1.0, 0.90, 22.02110), (1.0, 0.8689528, 20.0)],
+)
+def test_sample_size_of_means_as_in_r(delta: float, power: float, n: float) -> None:
+    """R 4: power.t.test(delta = 0.1, power = 0.8), and the examples of its help page: power.t.test(power = .90,
+    delta = 1) gives n = 22.02110, power.t.test(n = 20, delta = 1) gives power = 0.8689528."""
+    assert ab.means_n(delta, 1.0, power=power) == pytest.approx(n, rel=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("delta", [0.05, 0.2, 0.5])
+def test_the_horizon_of_a_plan_is_the_power_analysis(delta: float, power: float) -> None:
+    assert abs(ab.horizon(0, delta, sd=1.0, power=power) - ab.means_n(delta, 1.0, power=power)) <= 1
+    assert ab.horizon(0.2, delta, power=power) == ab.plan_proportions(0.2, delta, power=power).canary_n
 
 
 def test_mann_whitney_interval_as_in_r() -> None:
@@ -32,6 +52,17 @@ def test_mann_whitney_interval_as_in_r() -> None:
     """
     found = ab.hodges_lehmann(np.array([10.0, 20, 30, 40]), np.array([1.0, 2, 3, 4]), 0.05)
     assert found == pytest.approx((22.5, 6, 39))
+
+
+def test_mann_whitney_interval_of_rs_own_example() -> None:
+    """The two-sample example of R's wilcox.test (Hollander & Wolfe 1999, table 4.1, water transfer): with exact ranks
+    p = 0.2544, estimate 0.305, 95 % interval [-0.15, 0.76]; as printed by R's coin package, wilcox_test(...,
+    distribution = "exact", conf.int = TRUE), on R-help.
+    """
+    at_term = np.array([0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46])
+    earlier = np.array([1.15, 0.88, 0.90, 0.74, 1.21])
+    assert ab.hodges_lehmann(at_term, earlier, 0.05) == pytest.approx((0.305, -0.15, 0.76))
+    assert ab.report("permeability", earlier, at_term).mann_whitney_p == pytest.approx(0.2544, abs=5e-5)
 
 
 @settings(max_examples=25)

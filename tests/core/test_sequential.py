@@ -112,6 +112,26 @@ def test_asymptotic_radius_by_its_published_formula() -> None:
     assert seq.asymptotic_radius(1.0, 1000, 0.05, 0.1) == pytest.approx(0.0960640, abs=1e-7)
 
 
+REFERENCE_RHO = 12.60056
+"""Of a two-sided normal mixture that is tightest at intrinsic time 100 for alpha = 0.05."""
+
+
+def test_confidence_sequence_of_a_mean_against_the_reference_implementation() -> None:
+    """Two-sided normal mixture at time 100: boundary 30.35209 at alpha = 0.05.
+
+    The values of the unit test TestTwoSidedNormalMixture of confseq (github.com/gostevehoward/confseq), the code of
+    Howard, Ramdas, McAuliffe & Sekhon 2021, which "are from a reference implementation in R". Its rho is 1 / rho^2
+    in the form of Waudby-Smith et al. 2024.
+    """
+    radius = seq.asymptotic_radius(1.0, 100, 0.05, REFERENCE_RHO**-0.5)
+    assert 100 * radius == pytest.approx(30.35209, abs=1e-5)
+
+
+def test_mixture_e_value_against_the_reference_implementation() -> None:
+    """Log mixture supermartingale of a sum of 10 at time 100: -0.6510052; the same unit test of confseq."""
+    assert seq.msprt_log_e(0.1, 0.5, 100, REFERENCE_RHO**-0.5) == pytest.approx(-0.6510052, abs=1e-6)
+
+
 def test_asymptotic_radius_is_tightest_where_the_paper_says() -> None:
     rho, alpha = 0.1, 0.05
     best = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / rho**2
