@@ -21,6 +21,7 @@ from gauntlet.settings import Settings, settings
 if TYPE_CHECKING:
     from gauntlet.adapters.store_sql import SqlStore
     from gauntlet.serving.admin import RollBack
+    from gauntlet.stages.copy_release import Origin
 
 MIRROR = "model_deployments.jsonl"
 
@@ -120,6 +121,19 @@ def build(current: Settings) -> Services:
         notifiers=(),
         scratch=scratch,
     )
+
+
+def origin(environment: str) -> Origin:
+    """Another environment, as ``GAUNTLET_ENVIRONMENTS`` says where it is; read only."""
+    from gauntlet.adapters.blobs import open_blobs
+    from gauntlet.adapters.store_sql import read_store
+    from gauntlet.stages.copy_release import Origin
+
+    current = settings()
+    place = lookup(current.environments, environment, "environment")
+    store = read_store(place.database, clock=SystemClock())
+    blobs = open_blobs(place.blobs, current.home.absolute() / "cache")
+    return Origin(environment, store.records, blobs, store.routing)
 
 
 def admin_token(current: Settings) -> str:

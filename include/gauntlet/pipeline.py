@@ -261,6 +261,14 @@ def reproduce(model: str, version: str) -> ReproduceReport:
     return stage(_services(), model, version)
 
 
+def copy_release(model: str, environment: str, version: str, *, by: str, reason: str) -> RunContext:
+    """Bring a release from another environment by its digest; what follows is evaluation, gates and registration."""
+    from gauntlet.bootstrap import origin
+    from gauntlet.stages.copy_release import copy_release as stage
+
+    return stage(_services(), origin(environment), model, version, by=by, reason=reason)
+
+
 def drill(model: str, *, request: str) -> DrillReport:
     """Rehearse a rollback, and measure it; nobody meets another version."""
     from gauntlet.stages.drill import drill as stage

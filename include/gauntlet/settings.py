@@ -4,12 +4,38 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gauntlet.core.roles import ADMIN, USER, with_overrides
+
+
+class Environment(BaseModel):
+    """Where another environment keeps its state; what is not given is in its ``home``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path | None = None
+    database_url: SecretStr | None = None
+    blobs_url: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.home is None and (self.database_url is None or self.blobs_url is None):
+            raise ValueError("give its home, or both database_url and blobs_url")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The control database's URL."""
+        return self.database_url.get_secret_value() if self.database_url else f"sqlite:///{self.home}/gauntlet.db"
+
+    @property
+    def blobs(self) -> str:
+        """The blob store's root."""
+        return self.blobs_url or f"{self.home}/blobs"
 
 
 class Settings(BaseSettings):
@@ -44,6 +70,8 @@ class Settings(BaseSettings):
     """Who has which roles at the command line, as in ``{"ann": ["admin"], "bob": ["op"]}``."""
     role: str | None = None
     """The role of everybody ``people`` does not name; unset: ``admin`` in dev, ``user`` elsewhere."""
+    environments: dict[str, Environment] = {}
+    """Other environments that releases are copied from: ``{"staging": {"home": "/srv/staging"}}``."""
     policy: dict[str, tuple[str, ...]] = {}
     """Actions and the roles that may, where they are not :data:`gauntlet.core.roles.POLICY`'s."""
     revert_aliases: bool = False

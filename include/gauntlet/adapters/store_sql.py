@@ -158,6 +158,22 @@ class SqlStore:
         self.database.engine.dispose()
 
 
+def read_store(url: str, *, clock: Clock) -> SqlStore:
+    """Another environment's store, to be read: its schema is not touched, and must be the one known here.
+
+    Raises :class:`InfrastructureError` when it does not answer, or is of another schema.
+    """
+    database = Database(url)
+    with database.read() as connection:
+        found = schema_version(connection)
+    if found != REVISION:
+        raise InfrastructureError(
+            f"control database {database.engine.url.render_as_string()} is at schema {found!r}, not {REVISION!r}: "
+            "run the same version of Gauntlet in both environments"
+        )
+    return SqlStore(database, clock)
+
+
 def open_store(url: str, *, clock: Clock, mirror: Path | None = None) -> SqlStore:
     """Connect, bring the schema up to date, and repair the mirror file.
 

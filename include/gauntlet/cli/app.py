@@ -17,6 +17,7 @@ app = typer.Typer(
 
 app.command("run")(run.run)
 app.command("canary")(run.canary)
+app.command("copy")(run.copy)
 app.command("explain")(evidence.explain)
 app.command("history")(evidence.history)
 app.command("trace")(evidence.trace)

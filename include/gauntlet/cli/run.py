@@ -14,9 +14,11 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.cli.who import authorized
 from gauntlet.core.errors import Conflict, DeploymentHeld, GateFailed, Rejection
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.run import RunContext, TriggerAction
+from gauntlet.core.roles import Action
 from gauntlet.core.specs.rollout import stage_name
 
 T = TypeVar("T", bound=Record | None)
@@ -33,6 +35,9 @@ BEFORE_GATES: tuple[Callable[[RunContext], Record], ...] = (
     pipeline.evaluate,
     pipeline.probe,
 )
+
+JUDGING = BEFORE_GATES[BEFORE_GATES.index(pipeline.train) + 1 :]
+"""What is done with a release that is there already."""
 
 
 def run(
@@ -58,6 +63,27 @@ def run(
             say.task("register_challenger", partial(pipeline.register_challenger, context))
         if as_json:
             show_json({"run": context, "decision": decision, "tasks": say.facts})
+
+
+def copy(
+    model: Model,
+    source: Annotated[str, typer.Option("--from", help="The environment it comes from, e.g. staging.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded.")],
+    version: Annotated[str, typer.Option("--version", help="A version there; default: its champion.")] = "champion",
+    as_json: AsJson = False,
+) -> None:
+    """Bring a release from another environment by its digest, and judge it here; it is never trained again."""
+    with exit_codes():
+        actor = authorized(Action.PROMOTE, model)
+        say = _Sayer(quiet=as_json)
+        bring = partial(pipeline.copy_release, model, source, version, by=actor, reason=reason)
+        context = say.task("copy", bring)
+        for step in JUDGING:
+            say.task(step.__name__, partial(step, context))
+        _gates(context, say)
+        say.task("register_challenger", partial(pipeline.register_challenger, context))
+        if as_json:
+            show_json({"run": context, "tasks": say.facts})
 
 
 def canary(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from gauntlet.core.errors import MissingRecord
 from gauntlet.core.ledger import Change
-from gauntlet.core.ports import Services
+from gauntlet.core.ports import RecordStore, Services
 from gauntlet.core.records.ledger import CandidateState, QuarantineCleared, Transition
 from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
 from gauntlet.core.records.rollout import Quarantine, ServedVersion
@@ -36,7 +38,16 @@ def release_of(services: Services, model: str, version: ServedVersion) -> Releas
     )
 
 
-def quarantine_of(services: Services, model: str, digest: str, tree_digest: str = "") -> Quarantine | None:
+class Recorded(Protocol):
+    """Whatever has records: this environment's services, or another environment."""
+
+    @property
+    def records(self) -> RecordStore:
+        """The records."""
+        ...
+
+
+def quarantine_of(services: Recorded, model: str, digest: str, tree_digest: str = "") -> Quarantine | None:
     """The quarantine a release is under, by its content: its own digest, or that of the same trees elsewhere.
 
     A quarantine ends when a person clears it after looking; see :class:`QuarantineCleared`.
@@ -48,7 +59,7 @@ def quarantine_of(services: Services, model: str, digest: str, tree_digest: str 
     return None
 
 
-def _twins(services: Services, model: str, tree_digest: str) -> set[str]:
+def _twins(services: Recorded, model: str, tree_digest: str) -> set[str]:
     """The releases that hold the same trees."""
     if not tree_digest:
         return set()
@@ -56,7 +67,7 @@ def _twins(services: Services, model: str, tree_digest: str) -> set[str]:
     return {one.release.digest for one in registered if one.release.tree_digest == tree_digest}
 
 
-def _cleared(services: Services, model: str, quarantine: Quarantine) -> bool:
+def _cleared(services: Recorded, model: str, quarantine: Quarantine) -> bool:
     cleared = services.records.newest(model, QuarantineCleared, name=quarantine.release_digest)
     return bool(cleared) and cleared[0].at >= quarantine.at
 
