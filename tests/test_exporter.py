@@ -131,7 +131,7 @@ def test_a_night_is_told_gate_by_gate(services: Services) -> None:
     assert number(found, "gauntlet_gate_satisfied", gate="calibration") == 0
     assert number(found, "gauntlet_promotion_satisfied") == 0
     assert number(found, "gauntlet_run_opened_timestamp_seconds") == AT.timestamp()
-    assert number(found, "gauntlet_recovery_seconds") == 0.25
+    assert number(found, "gauntlet_recovery_seconds") == pytest.approx(0.25)
 
 
 def test_an_unreadable_model_is_counted_and_told_nothing_about(

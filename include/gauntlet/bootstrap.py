@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import SpecError
-from gauntlet.core.ports import Blobs, Server, Services, left_out
+from gauntlet.core.ports import Blobs, Notifier, Server, Services, left_out
 from gauntlet.core.registry import lookup
 from gauntlet.core.spec import ModelSpec, load_spec
 from gauntlet.settings import Settings, settings
@@ -84,6 +84,7 @@ def build(current: Settings) -> Services:
     from gauntlet.adapters.calendar_ics import IcsCalendars
     from gauntlet.adapters.contract_gx import GreatExpectationsContract
     from gauntlet.adapters.domain_classifier import LightGBMDomainClassifier
+    from gauntlet.adapters.heartbeat import Heartbeat
     from gauntlet.adapters.journal import JournalFiles
     from gauntlet.adapters.product_queries import ProductQueries
     from gauntlet.adapters.registry_mlflow import MLflowRegistry
@@ -118,9 +119,25 @@ def build(current: Settings) -> Services:
         server=HttpServer(current.admin, admin_token(current)),
         queries=ProductQueries(scratch, connection_url=_connection_url),
         journal=JournalFiles(current.journal),
-        notifiers=(),
+        notifiers=_notifiers(current),
+        heartbeat=Heartbeat(current.heartbeat_url.get_secret_value() if current.heartbeat_url else None),
         scratch=scratch,
     )
+
+
+def _notifiers(current: Settings) -> tuple[Notifier, ...]:
+    """Who is told; nobody where ``GAUNTLET_NOTIFY`` is not set."""
+    from gauntlet.adapters.notify import ANY, AppriseNotifier, read_routes
+
+    if current.notify is None:
+        return ()
+    folder = SpecFolder(current.models)
+
+    def team_of(model: str) -> str:
+        return folder.get(model).owner.team if model in folder.names() else ANY
+
+    routes = read_routes(current.notify.get_secret_value())
+    return (AppriseNotifier(routes, team_of=team_of, connection_url=_connection_url),)
 
 
 def origin(environment: str) -> Origin:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import GauntletError
+from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import RollbackReport
+from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, Severity
 from gauntlet.core.records.rollout import PPM, RolloutState
 from gauntlet.core.records.run import RunContext
 
@@ -38,6 +40,9 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gauntlet_rollout_updated_timestamp_seconds": ("When the newest rollout was last looked at.", ()),
     "gauntlet_recovery_seconds": ("From the decision to the last server without the offender, last rollback.", ()),
     "gauntlet_transition_open": ("Whether a promotion or rollback waits to be finished.", ()),
+    "gauntlet_alerts_open": ("Open alerts.", ("layer", "severity")),
+    "gauntlet_layer_healthy": ("Whether the newest look at a layer found nothing wrong.", ("layer",)),
+    "gauntlet_layer_looked_timestamp_seconds": ("When a layer was last looked at.", ("layer",)),
     "gauntlet_unreadable_models": ("Models whose records could not be read at this scrape.", ()),
 }
 
@@ -81,6 +86,7 @@ def samples_of(services: Services, model: str) -> Iterator[Sample]:
     yield from _traffic(services, model)
     yield from _night(services, model)
     yield from _drift(services, model)
+    yield from _watching(services, model)
     for report in services.records.newest(model, RollbackReport):
         yield "gauntlet_recovery_seconds", (), report.seconds
 
@@ -116,6 +122,18 @@ def _drift(services: Services, model: str) -> Iterator[Sample]:
             yield "gauntlet_drift_score", (), report.score
         yield "gauntlet_drift_action_info", (report.action.value, report.pattern.value), 1
         yield "gauntlet_drift_checked_timestamp_seconds", (), report.as_of.timestamp()
+
+
+def _watching(services: Services, model: str) -> Iterator[Sample]:
+    alerts = services.records.named(f"{model}/alerts", Alert).values()
+    for layer in Layer:
+        for severity in Severity:
+            count = sum(alert.open and (alert.layer, alert.severity) == (layer, severity) for alert in alerts)
+            yield "gauntlet_alerts_open", (layer.value, severity.value), float(count)
+        for report in services.records.newest(model, LayerReport, name=layer.value):
+            wrong = report.outcome in (Outcome.FAILED, Outcome.ERROR)
+            yield "gauntlet_layer_healthy", (layer.value,), float(not wrong)
+            yield "gauntlet_layer_looked_timestamp_seconds", (layer.value,), report.at.timestamp()
 
 
 def serve(host: str, port: int) -> tuple[int, WSGIServer]:

@@ -15,17 +15,20 @@ from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
 from gauntlet.core.records.gates import Approval, GateReceipt, PromotionDecision
 from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.monitoring import AlertRound, LayerReport
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
 
 if TYPE_CHECKING:
     from gauntlet.core.audit import Finding
     from gauntlet.core.ports import Services
+    from gauntlet.core.records.batch import BatchScores, JournalCompaction
     from gauntlet.core.records.drift import DriftReport
     from gauntlet.core.records.ledger import DrillReport, PromotionRecord, ReconcileReport, RollbackReport
     from gauntlet.core.records.reproduction import ReproduceReport
     from gauntlet.core.records.retention import JanitorReport, RetentionPlan, RetentionReport
     from gauntlet.core.records.rollout import PreflightReport, RolloutCommand
+    from gauntlet.core.specs.batch import BatchSection
 
 
 def _services() -> Services:
@@ -155,6 +158,24 @@ def register_challenger(run: RunContext) -> PromotionDecision:
     return stage(_services(), run)
 
 
+# ---- watching --------------------------------------------------------------------------------------
+
+
+def look(run: RunContext, layer: str) -> LayerReport:
+    """Look at one layer of the model in production; raises when something is wrong."""
+    from gauntlet.core.records.monitoring import Layer
+    from gauntlet.stages.monitor import look as stage
+
+    return stage(_services(), run, Layer(layer))
+
+
+def raise_alerts(run: RunContext) -> AlertRound:
+    """Fold what all layers found into the open alerts, and tell people what is new."""
+    from gauntlet.stages.raise_alerts import raise_alerts as stage
+
+    return stage(_services(), run)
+
+
 # ---- the canary ------------------------------------------------------------------------------------
 
 
@@ -274,6 +295,27 @@ def drill(model: str, *, request: str) -> DrillReport:
     from gauntlet.stages.drill import drill as stage
 
     return stage(_services(), model, request=request)
+
+
+def batch_score(run: RunContext) -> BatchScores:
+    """Score the files that the spec names with the champion, and with the challenger beside it."""
+    from gauntlet.stages.batch_score import batch_score as stage
+
+    return stage(_services(), run)
+
+
+def score_files(model: str, section: BatchSection) -> BatchScores:
+    """Score Parquet files by hand: what to read, where to write and how strictly is the section's."""
+    from gauntlet.stages.batch_score import score_files as stage
+
+    return stage(_services(), model, section, f"{model}/score")
+
+
+def compact_journal(model: str) -> JournalCompaction:
+    """Turn the journal's ended segments into partitioned Parquet, verified before a segment goes."""
+    from gauntlet.stages.compact_journal import compact_journal as stage
+
+    return stage(_services(), model)
 
 
 def reconcile(model: str, *, repair: bool, by_hand: bool = False) -> ReconcileReport:

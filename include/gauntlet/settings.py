@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``."""
     server_token: SecretStr | None = None
     server_workers: int = 1
+    notify: SecretStr | None = None
+    """Who is told: a JSON object from team (``*``: any) to ``page`` and ``warning`` to a list of Apprise URLs."""
+    heartbeat_url: SecretStr | None = None
+    """Asked after every completed look of the monitor: a dead man's switch elsewhere raises the alarm without it."""
     people: dict[str, tuple[str, ...]] = {}
     """Who has which roles at the command line, as in ``{"ann": ["admin"], "bob": ["op"]}``."""
     role: str | None = None
@@ -82,6 +86,11 @@ class Settings(BaseSettings):
     def _known_actions(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         with_overrides(value)
         return value
+
+    @property
+    def mlflow_link(self) -> str:
+        """Where a browser finds MLflow."""
+        return (self.mlflow_public_url or self.mlflow_url).rstrip("/")
 
     def roles_of(self, person: str) -> tuple[str, ...]:
         """The roles of somebody at the command line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gauntlet.cli import config, deploy, evidence, keep, local, measure, operate, people, run, serve
+from gauntlet.cli import config, deploy, evidence, keep, local, measure, operate, people, run, score, serve, watch
 
 app = typer.Typer(
     name="gauntlet",
@@ -33,6 +33,9 @@ app.command("approve")(people.approve)
 app.command("waive")(people.waive)
 app.command("rollout")(people.rollout)
 app.command("drift")(measure.drift)
+app.command("score")(score.score)
+app.command("monitor")(watch.monitor)
+app.command("alerts")(watch.alerts)
 app.command("serve")(serve.serve)
 app.command("exporter")(serve.exporter)
 app.command("demo")(local.demo)

@@ -55,6 +55,10 @@ class RolloutAborted(Rejection):
     """The canary was taken out of traffic."""
 
 
+class LayerUnhealthy(Rejection):
+    """A layer of a model in production is not as it should be, or could not be looked at."""
+
+
 class NotPermitted(Rejection):
     """Somebody asked for what their roles do not let them do; the attempt is in the audit log."""
 
@@ -93,6 +97,7 @@ REJECTIONS: tuple[str, ...] = tuple(
         RollbackRefused,
         DrillFailed,
         RolloutAborted,
+        LayerUnhealthy,
         NotPermitted,
         IntegrityError,
     )

@@ -471,6 +471,19 @@ class JournalReader(Protocol):
         """Delete such a file; nothing happens when it is gone."""
         ...
 
+    def compact(self, model: str, before: datetime) -> CompactedJournal:
+        """Turn segments that ended before a time into partitioned Parquet; each goes once its Parquet is verified."""
+        ...
+
+
+@dataclass(frozen=True)
+class CompactedJournal:
+    """What a compaction made, and the segments that stay, each with its reason."""
+
+    files: tuple[str, ...] = ()
+    rows: int = 0
+    refused: tuple[str, ...] = ()
+
 
 class Queries(Protocol):
     """A user's SELECT for a product metric: bound parameters, no way to write."""
@@ -490,6 +503,21 @@ class Notifier(Protocol):
     def send(self, subject: str, body: str, *, severity: str, labels: Mapping[str, str]) -> None:
         """Send one message."""
         ...
+
+
+class Beat(Protocol):
+    """A dead man's switch: somebody elsewhere raises the alarm when this stops."""
+
+    def beat(self) -> None:
+        """Say that the watch is alive; :class:`~gauntlet.core.errors.InfrastructureError` when nobody listens."""
+        ...
+
+
+class Silent:
+    """No dead man's switch."""
+
+    def beat(self) -> None:
+        """Nothing."""
 
 
 class Calendars(Protocol):
@@ -544,4 +572,5 @@ class Services:
     domains: DomainClassifier = field(default_factory=lambda: left_out("domain classifier"))
     calendars: Calendars = field(default_factory=lambda: left_out("calendar"))
     trials: Trials = field(default_factory=lambda: left_out("trial server"))
+    heartbeat: Beat = field(default_factory=Silent)
     queries: Queries = field(default_factory=lambda: left_out("product query engine"))

@@ -14,10 +14,12 @@ from pydantic import Field, model_validator
 from gauntlet.core.digest import sha256_json
 from gauntlet.core.records.model import Task
 from gauntlet.core.specs.base import Section
+from gauntlet.core.specs.batch import BatchSection
 from gauntlet.core.specs.contract import ContractSection
 from gauntlet.core.specs.drift import DriftSection
 from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.core.specs.gates import GatesSection
+from gauntlet.core.specs.monitoring import AlertsSection, MonitoringSection
 from gauntlet.core.specs.recovery import RecoverySection
 from gauntlet.core.specs.retention import RetentionSection
 from gauntlet.core.specs.rollout import RolloutSection, rollout_complaints
@@ -46,9 +48,12 @@ class ModelSpec(Section):
     gates: GatesSection
     rollout: RolloutSection
     serving: ServingSection = ServingSection()
+    batch_score: BatchSection | None = None
     freeze: FreezeSection = FreezeSection()
     recovery: RecoverySection = RecoverySection()
     retention: RetentionSection = RetentionSection()
+    monitoring: MonitoringSection = MonitoringSection()
+    alerts: AlertsSection = AlertsSection()
 
     @property
     def digest(self) -> str:

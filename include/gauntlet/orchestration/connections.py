@@ -14,10 +14,13 @@ DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg",
 def connection_url(connection_id: str) -> str:
     """The SQLAlchemy URL of an Airflow connection; SpecError when there is none of that name."""
     try:
-        uri = BaseHook.get_connection(connection_id).get_uri()
+        connection = BaseHook.get_connection(connection_id)
     except AirflowNotFoundException:
         raise SpecError(
             f"airflow://{connection_id}: Airflow has no connection of that id; add it under Admin, Connections"
         ) from None
-    scheme, rest = uri.split(":", 1)
+    if "url" in connection.extra_dejson:
+        # Addresses that Airflow's own form cannot hold, such as those of Apprise.
+        return str(connection.extra_dejson["url"])
+    scheme, rest = connection.get_uri().split(":", 1)
     return f"{DRIVERS.get(scheme, scheme)}:{rest}"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param, get_current_context, task
+from airflow.sdk.bases.decorator import task_decorator_factory
 
 from gauntlet import bootstrap, pipeline
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
+from gauntlet.orchestration.events import payload
+from gauntlet.orchestration.links import GateTask
 
 if TYPE_CHECKING:
     from gauntlet.core.records.rollout import RolloutState
@@ -85,10 +88,11 @@ def ask_approval(spec: ModelSpec, run: Any) -> Any:
 
 
 def announce(asset: Any) -> Any:
-    """A task that updates an asset: the signal for the next DAG."""
+    """A task that updates an asset: the signal for the next DAG, with what it rests on in the event."""
 
     @task(task_id="announce", outlets=[asset])
-    def signal(fact: Any) -> str:
+    def signal(fact: Any, report: Any = None) -> str:
+        get_current_context()["outlet_events"][asset].extra = payload(fact, report)
         return str(fact.reason)
 
     return signal
@@ -103,8 +107,10 @@ check_leakage = task(pipeline.check_leakage)
 train = task(pipeline.train)
 evaluate = task(pipeline.evaluate)
 probe = task(pipeline.probe)
-run_gate = task(pipeline.run_gate)
+run_gate = task_decorator_factory(pipeline.run_gate, decorated_operator_class=GateTask)
 register_challenger = task(pipeline.register_challenger)
+look = task(pipeline.look)
+raise_alerts = task(pipeline.raise_alerts)
 open_rollout = task(pipeline.open_rollout)
 preflight = task(pipeline.preflight)
 close_rollout = task(pipeline.close_rollout)
@@ -128,6 +134,20 @@ def tidy(model: str) -> str:
     if report.left:
         raise InfrastructureError(f"{model}: {report.reason}")
     return report.reason
+
+
+@task
+def compact_journal(model: str) -> str:
+    """Journal segments that have ended become partitioned Parquet; each is deleted once that has been read back."""
+    return pipeline.compact_journal(model).reason
+
+
+@task
+def batch_score(run: RunContext) -> str:
+    """The files that the spec names, scored by the champion, the challenger's scores beside it."""
+    scores = pipeline.batch_score(run)
+    print("\n".join([scores.reason, *(one.target for one in scores.files)]))  # noqa: T201 - the task log
+    return scores.reason
 
 
 @task

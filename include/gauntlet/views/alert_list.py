@@ -1,19 +1,26 @@
-"""Alerts of a model, newest first."""
+"""Alerts of a model: the open ones first, then the newest that were resolved."""
 
 from __future__ import annotations
 
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
+from gauntlet.core.records.monitoring import Alert, LayerReport
+
+MOST = 200
 
 
 class AlertLine(Record):
     """One symptom, from when it was seen until it cleared."""
 
     name: str
+    layer: str
     severity: str
     text: str
     since: Instant
     until: Instant | None
+    looks: int
+    told: Instant | None
+    cause: str | None
 
 
 class Alerts(Record):
@@ -27,4 +34,27 @@ class Alerts(Record):
 def alerts(services: Services, model: str) -> Alerts:
     """What has been raised for a model."""
     services.specs.get(model)
-    return Alerts(model=model, alerts=(), empty="No alert has been raised.")
+    found = services.records.named(f"{model}/alerts", Alert).values()
+    lines = [_line(alert) for alert in sorted(found, key=_rank)][:MOST]
+    looked = services.records.newest(model, LayerReport)
+    empty = "No alert has been raised." if looked else "The monitor has not looked yet: its DAG does so every hour."
+    return Alerts(model=model, alerts=tuple(lines), empty=None if lines else empty)
+
+
+def _rank(alert: Alert) -> tuple[bool, bool, float]:
+    """Open ones first, pages before warnings, the newest first."""
+    return not alert.open, alert.severity != "page", -(alert.resolved_at or alert.since).timestamp()
+
+
+def _line(alert: Alert) -> AlertLine:
+    return AlertLine(
+        name=alert.key,
+        layer=alert.layer.value,
+        severity=alert.severity.value,
+        text=alert.sentence,
+        since=alert.since,
+        until=alert.resolved_at,
+        looks=alert.looks,
+        told=alert.sent_at,
+        cause=alert.cause,
+    )

@@ -1,0 +1,76 @@
+"""``gauntlet monitor | alerts``: look at a model in production, and see what stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from gauntlet import pipeline
+from gauntlet.cli.console import REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.core.errors import LayerUnhealthy
+from gauntlet.core.records.monitoring import Layer, LayerReport
+from gauntlet.core.records.run import RunContext
+
+Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
+
+
+def monitor(
+    model: Model,
+    tell: Annotated[bool, typer.Option("--tell", help="Raise alerts and send messages, as the DAG does.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at every layer now: service, data, model, product, business. Ends with 1 when something is wrong."""
+    with exit_codes():
+        now = datetime.now(UTC)
+        run = pipeline.open_run(
+            model,
+            f"monitor__{now:%Y%m%dT%H%M%S%f}",
+            run_type="manual",
+            logical_date=None,
+            run_after=now,
+            params={"reason": "a look from the command line"},
+            requested_by="cli",
+        )
+        reports = [_look(run, layer) for layer in Layer]
+        told = pipeline.raise_alerts(run) if tell else None
+    if as_json:
+        show_json({"layers": reports, "alerts": told})
+    else:
+        show_table(model, ("layer", "outcome", ""), [(r.layer.value, r.outcome, r.reason) for r in reports])
+        if told:
+            out.print(told.reason)
+    if any(report.failing for report in reports):
+        raise typer.Exit(REJECTED)
+
+
+def _look(run: RunContext, layer: Layer) -> LayerReport:
+    from gauntlet.bootstrap import services
+
+    try:
+        return pipeline.look(run, layer.value)
+    except LayerUnhealthy:
+        return services().records.get(run.key, LayerReport, layer.value)
+
+
+def alerts(model: Model, as_json: AsJson = False) -> None:
+    """What stands, and what was resolved last."""
+    from gauntlet import views
+    from gauntlet.bootstrap import services
+
+    with exit_codes():
+        found = views.alerts(services(), model)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        (
+            line.severity,
+            line.text,
+            f"{line.since:%Y-%m-%d %H:%M}",
+            f"{line.until:%Y-%m-%d %H:%M}" if line.until else "open",
+        )
+        for line in found.alerts
+    ]
+    show_table(found.empty or model, ("", "", "since", "until"), rows)
