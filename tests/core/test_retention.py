@@ -91,6 +91,10 @@ def test_every_role_of_a_routing_row_is_pointed_at():
     assert pointed_at(routing("a", "b", "c")) == {"a": "champion", "b": "challenger", "c": "previous"}
 
 
+def test_nobody_has_served_before_there_was_a_routing():
+    assert served_since([], NOW) == {}
+
+
 def test_who_served_since_counts_until_it_was_replaced():
     rows = [routing("a"), routing("b", "c"), routing("b")]
     changes = [

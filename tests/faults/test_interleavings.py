@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -22,17 +24,23 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.ledger import CandidateState, IntentKind
 from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.specs.freeze import DAYS, FreezeSection
+from gauntlet.core.specs.retention import RetentionSection
 from gauntlet.stages.close_rollout import close_rollout
+from gauntlet.stages.janitor import tidy
 from gauntlet.stages.promote import promote
 from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.releases import clear_quarantine, quarantine_of
+from gauntlet.stages.retention import apply_retention
 from gauntlet.stages.rollback import rollback
 
 POINTS = st.none() | st.integers(0, 80)
 """Where a step is interrupted; ``None``: not at all."""
 FAULTS = st.sampled_from([kill, fail])
 CONTENTS = st.sampled_from("abcdef")
+SHORT_MEMORY = RetentionSection(versions=1, referenced="1ms")  # type: ignore[arg-type]
+EVERY_DAY = FreezeSection(weekdays=DAYS)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -40,8 +48,10 @@ class Interleavings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(mkdtemp(prefix="gauntlet-"))
+        memory = Path("/dev/shm")
+        self.folder = Path(mkdtemp(prefix="gauntlet-", dir=memory if memory.is_dir() else None))
         self.world = World(self.folder)
+        self.world.specs.spec = replace(self.world.specs.spec, retention=SHORT_MEMORY)
         self.nights: list[str] = []
         self.canaries: list[str] = []
         self.counter = 0
@@ -66,8 +76,10 @@ class Interleavings(RuleBasedStateMachine):
     def train(self, content: str) -> None:
         self.counter += 1
         name = f"night-{self.counter}"
-        self.world.trained(name, content)
-        self.nights.append(name)
+        # Training needs somebody to tell.
+        with contextlib.suppress(InfrastructureError):
+            self.world.trained(name, content)
+            self.nights.append(name)
 
     @rule(content=CONTENTS, stage=st.sampled_from(["register", "promote", "end"]), at=POINTS, fault=FAULTS)
     def night(self, content: str, stage: str, at: int | None, fault: Callable[[str], None]) -> None:
@@ -120,6 +132,35 @@ class Interleavings(RuleBasedStateMachine):
             clear_quarantine(
                 self.world.services, MODEL, self.world.release(content).digest, by="bob", reason="looked at it"
             )
+
+    @rule(frozen=st.booleans())
+    def the_calendar_turns(self, frozen: bool) -> None:
+        freeze = EVERY_DAY if frozen else FreezeSection(weekdays=())
+        self.world.specs.spec = replace(self.world.specs.spec, freeze=freeze)
+
+    @rule(at=POINTS, fault=FAULTS)
+    def retention_runs(self, at: int | None, fault: Callable[[str], None]) -> None:
+        self._attempt(lambda services: apply_retention(services, MODEL), at, fault)
+
+    @rule(late=st.booleans(), at=POINTS, fault=FAULTS)
+    def the_janitor_runs(self, late: bool, at: int | None, fault: Callable[[str], None]) -> None:
+        if late:
+            self.world.clock.moment += timedelta(minutes=11)
+        self._attempt(lambda services: tidy(services, MODEL), at, fault)
+
+    @rule(back=st.booleans())
+    def the_clock_jumps(self, back: bool) -> None:
+        self.world.clock.moment += timedelta(hours=-2 if back else 1)
+
+    @rule(content=CONTENTS, at=POINTS, fault=FAULTS)
+    def frozen_promotion(self, content: str, at: int | None, fault: Callable[[str], None]) -> None:
+        """Nothing becomes champion while the calendar is closed; what was begun before may be finished."""
+        self.the_calendar_turns(True)
+        before = self.world.services.routing.read(MODEL).stable
+        if self.world.services.ledger.intent(MODEL) is None:
+            self.night(content, "promote", at, fault)
+            assert self.world.services.routing.read(MODEL).stable == before
+        self.the_calendar_turns(False)
 
     @rule(repair=st.booleans(), at=POINTS, fault=FAULTS)
     def reconcile(self, repair: bool, at: int | None, fault: Callable[[str], None]) -> None:

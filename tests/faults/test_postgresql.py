@@ -11,7 +11,7 @@ from sqlalchemy import event
 from tests.adapters.store import postgresql
 from tests.faults.points import Tripwire, is_write, wire_statements
 from tests.faults.steps import STEPS, outcome, settled
-from tests.faults.test_matrix import cell, record
+from tests.faults.test_matrix import NIGHTLY, cell, record
 from tests.faults.world import World
 
 from gauntlet.core.errors import InfrastructureError
@@ -61,7 +61,10 @@ def one_of_each(labels):
     return sorted(index for label, index in chosen.items() if label.partition(" ")[2].startswith(INTERESTING))
 
 
-@pytest.mark.parametrize("name", ["registration", "promotion", "rollback with a canary in traffic"])
+SLOW = [pytest.param(name, marks=pytest.mark.soak) for name in STEPS if name not in NIGHTLY]
+
+
+@pytest.mark.parametrize("name", [*NIGHTLY, "retention", *(name for name in SLOW if name.values != ("retention",))])
 def test_a_connection_ended_by_the_server(name, server, admin, tmp_path, record_property):
     step = STEPS[name]
     source, url = copied_database(admin, server)

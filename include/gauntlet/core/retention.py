@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 from gauntlet.core.duration import format_duration
 from gauntlet.core.records.ledger import RoutingChange
@@ -66,10 +67,9 @@ def served_since(changes: Sequence[RoutingChange], cutoff: datetime) -> dict[str
 
     ``changes`` oldest first: a row counts from its time until the next one's.
     """
-    ends = [*(change.at for change in changes[1:]), None]
     return {
         version.release_digest: f"served after {cutoff:%Y-%m-%d}"
-        for change, end in zip(changes, ends, strict=True)
+        for change, end in zip_longest(changes, [change.at for change in changes[1:]])
         if end is None or end >= cutoff
         for version in (change.routing.canary, change.routing.stable)
         if version is not None
