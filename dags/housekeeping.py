@@ -13,6 +13,7 @@ for spec in specs("housekeeping"):
         settled = tasks.reconcile(spec.model, repair=True)
         tidied = tasks.tidy(spec.model)
         settled >> tidied >> tasks.apply_retention(spec.model)
+        tasks.compact_journal(spec.model)
         tasks.check_audit()
 
     globals()[dag.dag_id] = dag

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gauntlet.core.ports import Services
     from gauntlet.core.records.batch import BatchScores, JournalCompaction
     from gauntlet.core.records.drift import DriftReport
-    from gauntlet.core.records.ledger import DrillReport, PromotionRecord, ReconcileReport, RollbackReport
+    from gauntlet.core.records.ledger import ChampionGuard, DrillReport, PromotionRecord, ReconcileReport, RollbackReport
     from gauntlet.core.records.reproduction import ReproduceReport
     from gauntlet.core.records.retention import JanitorReport, RetentionPlan, RetentionReport
     from gauntlet.core.records.rollout import PreflightReport, RolloutCommand
@@ -288,6 +288,13 @@ def copy_release(model: str, environment: str, version: str, *, by: str, reason:
     from gauntlet.stages.copy_release import copy_release as stage
 
     return stage(_services(), origin(environment), model, version, by=by, reason=reason)
+
+
+def guard_champion(run: RunContext) -> ChampionGuard:
+    """Take a new champion back where the monitor has seen harm and the spec wants no person to be asked."""
+    from gauntlet.stages.guard_champion import guard_champion as stage
+
+    return stage(_services(), run)
 
 
 def drill(model: str, *, request: str) -> DrillReport:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gauntlet.adapters.journal import INCOMPLETE, JournalFiles, compact
+from gauntlet.adapters.journal import INCOMPLETE, JournalFiles
 from gauntlet.core.journal import Kind, Prediction, encode_frame, scan, segment_head
 from gauntlet.core.specs.serving import JournalPolicy
 from gauntlet.serving.journal import JournalWriter, Stream, now_us, repair
@@ -157,23 +157,72 @@ def test_compaction_keeps_every_row_and_every_mark(folder: Path) -> None:
     write_segment(folder, [a_row(START_US + t) for t in range(5)], lost=3)
     write_segment(folder, [a_row(START_US + 7)], worker="w1", end=None)
     before = JournalFiles(folder).read(MODEL, START, seconds(0.7)).to_pylist()
-    made = compact(folder, MODEL, seconds(60))
-    assert [path.parent.name for path in made] == ["day=2026-03-01"]
+    made = JournalFiles(folder).compact(MODEL, seconds(60))
+    assert [Path(name).parts[:2] for name in made.files] == [("compacted", "day=2026-03-01")]
+    assert made.rows == 5
     assert not list((folder / MODEL / "w0").glob("*.seg"))
     assert list((folder / MODEL / "w1").glob("*.seg")), "a segment that has not ended stays"
     table = JournalFiles(folder).read(MODEL, START, seconds(0.7))
     assert str(table.to_pylist()) == str(before)
     assert b"3 rows shed" in table.schema.metadata[INCOMPLETE]
-    assert compact(folder, MODEL, seconds(60)) == []
+    assert JournalFiles(folder).compact(MODEL, seconds(60)).files == ()
 
 
 def test_an_interrupted_compaction_counts_no_row_twice(folder: Path) -> None:
     path = write_segment(folder, [a_row(START_US + t) for t in range(5)])
     content = path.read_bytes()
-    compact(folder, MODEL, seconds(60))
+    JournalFiles(folder).compact(MODEL, seconds(60))
     path.write_bytes(content)
     assert JournalFiles(folder).read(MODEL, START, seconds(1)).num_rows == 5
-    compact(folder, MODEL, seconds(60))
+    JournalFiles(folder).compact(MODEL, seconds(60))
+    assert JournalFiles(folder).read(MODEL, START, seconds(1)).num_rows == 5
+
+
+def test_a_segment_stays_until_its_parquet_has_been_read_back_equal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet
+
+    path = write_segment(folder, [a_row(START_US + t) for t in range(5)])
+    write = pyarrow.parquet.write_table
+
+    def rotten(table: Any, where: Any, **options: Any) -> None:
+        write(table.set_column(11, "score", table.column("other_score")), where, **options)
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", rotten)
+    refused = JournalFiles(folder).compact(MODEL, seconds(60))
+    assert (refused.files, refused.rows) == ((), 0)
+    assert "does not read back" in refused.refused[0]
+    assert path.exists()
+    assert not list((folder / MODEL / "compacted").rglob("*.parquet"))
+    monkeypatch.undo()
+    assert JournalFiles(folder).compact(MODEL, seconds(60)).rows == 5
+
+
+def test_a_segment_damaged_in_the_middle_is_kept_as_it_is(folder: Path) -> None:
+    path = write_segment(folder, [a_row(START_US + t) for t in range(5)])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    refused = JournalFiles(folder).compact(MODEL, seconds(60)).refused
+    assert "damaged in the middle" in refused[0]
+    assert path.read_bytes() == bytes(content)
+
+
+def test_a_segment_compacted_while_it_is_read_counts_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gauntlet.adapters import journal
+
+    write_segment(folder, [a_row(START_US + t) for t in range(5)])
+    read = journal._read_segment
+
+    def read_then_compact(path: Path, window: tuple[int, int]) -> Any:
+        part = read(path, window)
+        JournalFiles(folder).compact(MODEL, seconds(60))
+        return part
+
+    monkeypatch.setattr(journal, "_read_segment", read_then_compact)
+    assert JournalFiles(folder).read(MODEL, START, seconds(1)).num_rows == 5
+    monkeypatch.undo()
     assert JournalFiles(folder).read(MODEL, START, seconds(1)).num_rows == 5
 
 

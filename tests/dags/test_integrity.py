@@ -21,7 +21,16 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "include" / "models"
 SPECS = load_specs(MODELS)
-KINDS = ("drift_check", "retrain", "canary", "housekeeping", "rollback", "rollback_drill", "reconcile", "rollout_command")
+KINDS = (
+    "drift_check",
+    "retrain",
+    "canary",
+    "housekeeping",
+    "rollback",
+    "rollback_drill",
+    "reconcile",
+    "rollout_command",
+)
 HEAVY = ("pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "optuna", "sklearn")
 
 
@@ -158,5 +167,5 @@ def test_housekeeping_settles_before_it_deletes(dags, model: str) -> None:
     dag = dags[f"{model}__housekeeping"]
     assert dag.get_task("reconcile").downstream_task_ids == {"tidy"}
     assert "apply_retention" in dag.get_task("tidy").downstream_task_ids
-    assert {"check_audit"} <= set(dag.task_ids)
+    assert {"check_audit", "compact_journal"} <= set(dag.task_ids)
     assert dag.timetable is not None

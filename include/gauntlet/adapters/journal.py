@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import IntegrityError
 from gauntlet.core.journal import COLUMNS, Frame, Kind, Segment, decode_columns, scan
+from gauntlet.core.ports import CompactedJournal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,27 +93,38 @@ class JournalFiles:
         if path.parent.parent.name == COMPACTED and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
+    def compact(self, model: str, before: datetime) -> CompactedJournal:
+        """Turn segments that ended before a time into Parquet, one file each, partitioned by day.
+
+        A segment goes only after its Parquet is durable and has been read back equal; what it said about lost rows
+        goes along. Safe to repeat and to be killed: an interrupted run leaves the segment, and its Parquet is
+        written again. A segment that is damaged in the middle stays as it is.
+        """
+        files, rows, refused = [], 0, []
+        for path in sorted((self.folder / model).glob(SEGMENTS)):
+            segment = _scan(path)
+            if segment is None or not _ended_by(segment, _microseconds(before)):
+                continue
+            if segment.corrupt:
+                refused.append(f"{path.parent.name}/{path.name}: damaged in the middle; kept as it is")
+                continue
+            try:
+                made = _write_compacted(self.folder / model, path, segment)
+            except IntegrityError as error:
+                refused.append(str(error))
+                continue
+            path.unlink()
+            files.append(made.relative_to(self.folder / model).as_posix())
+            rows += sum(frame.rows for frame in segment.frames)
+        return CompactedJournal(tuple(files), rows, tuple(refused))
+
     def _parts(self, model: str, window: tuple[int, int]) -> list[_Part]:
         root = self.folder / model
-        segments = [_read_segment(path, window) for path in _overlapping(root.glob(SEGMENTS), window)]
-        compacted = [_read_compacted(path, window) for path in sorted((root / COMPACTED).glob("*/*.parquet"))]
-        return segments + [part for part in compacted if part is not None]
-
-
-def compact(folder: Path, model: str, before: datetime) -> list[Path]:
-    """Turn segments that ended before a time into Parquet, one file each, partitioned by day; the files made.
-
-    A segment is deleted only after its Parquet file is durable; what it said about lost rows goes along. Safe to
-    repeat and to be killed: an interrupted run leaves the segment, and its Parquet is written again.
-    """
-    made = []
-    for path in sorted((folder / model).glob(SEGMENTS)):
-        segment = _scan(path)
-        if segment is None or not _ended(segment) or segment.frames[-1].last_us >= _microseconds(before):
-            continue
-        made.append(_write_compacted(folder / model, path, segment))
-        path.unlink()
-    return made
+        segments = {path: _read_segment(path, window) for path in _overlapping(root.glob(SEGMENTS), window)}
+        # What was read as a segment is not read again as the Parquet that a compaction makes of it meanwhile.
+        seen = {path for path, part in segments.items() if part is not None}
+        compacted = [_read_compacted(path, window, seen) for path in sorted((root / COMPACTED).glob("*/*.parquet"))]
+        return [part for part in (*segments.values(), *compacted) if part is not None]
 
 
 # ---- segments --------------------------------------------------------------------------------------
@@ -155,11 +167,11 @@ def _ended(segment: Segment) -> bool:
     return bool(segment.frames) and segment.frames[-1].kind in (Kind.CLOSED, Kind.REPAIRED)
 
 
-def _read_segment(path: Path, window: tuple[int, int]) -> _Part:
+def _read_segment(path: Path, window: tuple[int, int]) -> _Part | None:
     try:
         segment = scan(path.read_bytes())
     except FileNotFoundError:
-        return _Part()  # Compacted meanwhile; the Parquet has it.
+        return None  # Compacted meanwhile; the Parquet has it.
     except IntegrityError as error:
         return _Part(causes=[f"{path}: {error}"])
     frames = [frame for frame in segment.frames if frame.rows and _overlap(frame.first_us, frame.last_us, window)]
@@ -271,6 +283,9 @@ def _write_compacted(root: Path, path: Path, segment: Segment) -> Path:
     pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
+    if not _same(table, pq.read_table(temporary, page_checksum_verification=True)):
+        temporary.unlink()
+        raise IntegrityError(f"{path.parent.name}/{path.name}: its Parquet does not read back as it was written")
     temporary.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -280,14 +295,29 @@ def _write_compacted(root: Path, path: Path, segment: Segment) -> Path:
     return target
 
 
-def _read_compacted(path: Path, window: tuple[int, int]) -> _Part | None:
+def _same(table: pa.Table, other: pa.Table) -> bool:
+    """Equal in schema, metadata and every bit of every column; NaN equals NaN."""
+    import pyarrow.types as types
+
+    if not table.schema.equals(other.schema, check_metadata=True) or table.num_rows != other.num_rows:
+        return False
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        mine, theirs = column.combine_chunks(), other.column(name).combine_chunks()
+        if types.is_float64(mine.type):
+            mine, theirs = mine.view("int64"), theirs.view("int64")
+        if not mine.equals(theirs):
+            return False
+    return True
+
+
+def _read_compacted(path: Path, window: tuple[int, int], seen: Set[Path]) -> _Part | None:
     import pyarrow.parquet as pq
 
     day = datetime.strptime(path.parent.name, "day=%Y-%m-%d").replace(tzinfo=UTC)
     if _microseconds(day) > window[1] or _microseconds(day + timedelta(days=2)) < window[0]:
         return None
     segment = path.parents[2] / path.stem.rpartition("-")[0] / f"{path.stem.rpartition('-')[2]}.seg"
-    if segment.exists():
+    if segment in seen or segment.exists():
         return None  # An interrupted compaction: the segment still counts.
     told = json.loads(pq.read_schema(path).metadata[MARKS])
     first, last = told["span"]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gauntlet.core.ports import CompactedJournal
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -53,6 +55,10 @@ class MemoryJournal:
         ]
         table = pa.Table.from_pylist(rows, schema=_schema(rows))
         return table.replace_schema_metadata({"incomplete": "true" if self.incomplete else "false"})
+
+    def compact(self, model: str, before: datetime) -> CompactedJournal:
+        """Rows in memory have no segments."""
+        return CompactedJournal()
 
     def ended_before(self, model: str, before: datetime) -> list[tuple[str, str]]:
         """One name per day whose rows are all older than a time."""
