@@ -13,6 +13,7 @@ for spec in specs("drift_check"):
         run = tasks.open_run(spec.model)
         report = tasks.check_drift(run)
         decision = tasks.decide(run)
-        chain(report, decision, tasks.retrain_wanted(decision), tasks.announce(assets.retrain_wanted(spec))(decision))
+        announced = tasks.announce(assets.retrain_wanted(spec))(decision, report)
+        chain(report, decision, tasks.retrain_wanted(decision), announced)
 
     globals()[dag.dag_id] = dag

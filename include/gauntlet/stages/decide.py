@@ -8,6 +8,7 @@ from datetime import datetime
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import DriftReport
+from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.triggers import TriggerEvidence, decide_trigger
@@ -50,7 +51,7 @@ def _evidence(services: Services, run: RunContext, spec: ModelSpec) -> TriggerEv
         report=report,
         earlier=_earlier(services, run),
         stopped=stopped(services, run.model),
-        new_rows=_new_rows(services, run, spec, since),
+        new_rows=_new_rows(services, run, spec, _consumed_until(services, run, since)),
     )
 
 
@@ -90,8 +91,27 @@ def _earlier(services: Services, run: RunContext) -> list[TriggerDecision]:
     return sorted(found, key=lambda one: one.as_of, reverse=True)
 
 
+def _consumed_until(services: Services, run: RunContext, since: datetime | None) -> datetime | None:
+    """As-of time of the newest data that a cycle has judged to its end, whatever the verdict.
+
+    A cycle that was cut off has consumed nothing: its rows count as new until another one has ended.
+    """
+    if since is None:
+        return None
+    ended = (one.as_of for one in _earlier(services, run) if one.as_of > since and _ended(services, one))
+    return max(ended, default=since)
+
+
+def _ended(services: Services, decision: TriggerDecision) -> bool:
+    """Whether the run that a decision asked for came to a verdict: a promotion decision, or a gate that refused."""
+    key = f"{decision.model}/{decision.run}"
+    if services.records.find(key, PromotionDecision) is not None:
+        return True
+    return any(not receipt.outcome.satisfied for receipt in services.records.named(key, GateReceipt).values())
+
+
 def _new_rows(services: Services, run: RunContext, spec: ModelSpec, since: datetime | None) -> int | None:
-    """Rows whose labels matured after the champion's data were read; pulled only where the spec asks."""
+    """Rows whose labels matured after the last consumed data were read; pulled only where the spec asks."""
     if since is None or not (spec.drift.volume or spec.drift.minimum_new_rows) or not spec.source.columns.event_time:
         return None
     start = since - spec.source.label_delay if spec.source.label_delay else since

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.stages.drift.conftest import DAY, START, Bench, portfolio
+from tests.stages.drift.conftest import DAY, MODEL, START, Bench, portfolio
 
 from gauntlet.core.errors import DataRejected, InfrastructureError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, StatisticResult
+from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
 from gauntlet.stages.check_drift import check_drift
 from gauntlet.stages.decide import decide
@@ -178,6 +181,41 @@ def test_volume_is_counted_from_the_champions_data_on(bench: Bench) -> None:
     decision = decide(bench.services, run)
     assert (decision.action, decision.kind) == (TriggerAction.RETRAIN, TriggerKind.VOLUME)
     assert bench.source.pulls[-1] == (START - 9 * DAY, START, True)
+
+
+def verdict(run: str, outcome: Outcome) -> PromotionDecision:
+    return PromotionDecision(
+        model=MODEL,
+        run=run,
+        outcome=outcome,
+        reason="told",
+        candidate="a",
+        champion="b",
+        holdout="h",
+        spec_digest="s",
+        receipts={},
+        version=None,
+        decided_at=START,
+    )
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize("outcome", [None, Outcome.FAILED, Outcome.PASSED])
+def test_rows_are_consumed_when_a_cycle_ends_and_not_when_it_was_cut_off(bench: Bench, outcome: Outcome | None) -> None:
+    bench.set_drift(volume=2500, cooldown="1h")
+    bench.source.table = portfolio(3000, 2)
+    bench.source.labelled = portfolio(6000, 4, days=20)
+    first = bench.run(START)
+    check_drift(bench.services, first)
+    assert decide(bench.services, first).kind is TriggerKind.VOLUME
+    if outcome is not None:
+        bench.services.records.put(first.key, verdict(first.run, outcome))
+    later = bench.run(START + timedelta(hours=6))
+    decision = decide(bench.services, later)
+    again = decision.action is TriggerAction.RETRAIN
+    assert again is (outcome is None), decision.reason
+    consumed = START - 2 * DAY if outcome is None else START
+    assert bench.source.pulls[-1] == (consumed - 7 * DAY, later.as_of, True)
 
 
 @pytest.mark.usefixtures("champion")
