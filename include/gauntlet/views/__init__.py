@@ -13,7 +13,7 @@ from gauntlet.views.canaries import RolloutPage, Rollouts, rollout, rollouts
 from gauntlet.views.drift_map import DriftMap, FeaturePage, drift, feature
 from gauntlet.views.explanation import Explanation, Sentence, explain
 from gauntlet.views.facts import Night, Status, night, nights, status
-from gauntlet.views.links import Places, report_page, runbook
+from gauntlet.views.links import Places, mlflow_address, report_page, runbook
 from gauntlet.views.run_page import RunPage, run
 from gauntlet.views.serving_now import Models, Registry, Serving, models, registry, serving
 from gauntlet.views.strips import NightStrips, strip
@@ -48,6 +48,7 @@ __all__ = [
     "explain",
     "feature",
     "live",
+    "mlflow_address",
     "models",
     "night",
     "nights",

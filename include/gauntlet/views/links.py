@@ -11,6 +11,7 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.data import ContractReport
 from gauntlet.core.records.drift import DriftReport
+from gauntlet.core.records.model import TrainedModel
 
 CONTRACT, DRIFT = "contract", "drift"
 RETRAIN, CANARY = "retrain", "canary"
@@ -39,7 +40,17 @@ def quoted(text: str) -> str:
 
 def mlflow_run(places: Places, run_id: str | None) -> tuple[Link, ...]:
     """The run in MLflow; nothing when there is none yet."""
-    return (Link(label="MLflow run", href=f"{places.mlflow}/#/runs/{run_id}"),) if run_id else ()
+    return (Link(label="MLflow run", href=_run_address(places.mlflow, run_id)),) if run_id else ()
+
+
+def mlflow_address(services: Services, mlflow: str, model: str, run: str) -> str:
+    """The address of the run that trained a run's candidate; empty when none was trained."""
+    trained = services.records.find(f"{model}/{run}", TrainedModel)
+    return _run_address(mlflow, trained.mlflow_run_id) if trained else ""
+
+
+def _run_address(mlflow: str, run_id: str) -> str:
+    return f"{mlflow}/#/runs/{run_id}"
 
 
 def grafana(places: Places, model: str) -> tuple[Link, ...]:

@@ -110,7 +110,7 @@ def places() -> views.Places:
     """What a browser can reach."""
     current = settings()
     return views.Places(
-        mlflow=(current.mlflow_public_url or current.mlflow_url).rstrip("/"),
+        mlflow=current.mlflow_link,
         grafana=current.grafana_url,
         documents=DOCUMENTS,
     )

@@ -105,6 +105,7 @@ const gateRows = (state, row) => {
     item ? gauge(item) : null,
     el("div", {}, el("div", {}, row.reason), row.waived_until ? el("div", { class: "small dim" }, `waived until ${when(row.waived_until)}`) : null, more),
   );
+  main.id = `gate-${row.gate}`;
   if (!open) return [main];
   const inner = table(["Verdict", "What", "Observed", "Limit", "", "In words"], row.measurements.map(measured));
   return [main, el("tr", { class: "inner" }, el("td", { colspan: 6 }, inner))];

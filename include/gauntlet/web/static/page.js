@@ -48,9 +48,12 @@ const write = () => {
 let shown = { key: null, text: null };
 let busy = 0;
 
+// A gate's task in Airflow links to its row here.
+const gate = new URLSearchParams(location.hash.slice(1)).get("gate");
+
 const state = {
   ...read(),
-  open: new Set(),
+  open: new Set(gate ? [gate] : []),
   go: (changes) => {
     Object.assign(state, changes);
     write();
@@ -185,6 +188,7 @@ const start = async () => {
   });
   tabs();
   await refresh();
+  if (gate) document.getElementById(`gate-${gate}`)?.scrollIntoView({ block: "center" });
   refreshRegistry().catch(() => {});
   setInterval(() => document.hidden || $("ask").open || refresh(), REFRESH_MS);
   setInterval(() => document.hidden || refreshRegistry().catch(() => {}), 6 * REFRESH_MS);

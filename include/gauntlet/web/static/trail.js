@@ -2,19 +2,27 @@
 import { ask } from "./api.js";
 import { badge, cells, el, empty, table, when, words } from "./dom.js";
 
-const SEVERITY = { critical: "failed", page: "failed", error: "failed", warning: "inconclusive", info: "running" };
+const SEVERITY = { page: "failed", warning: "inconclusive" };
+
+const alert = (one) =>
+  cells(
+    el("span", { class: "nowrap" }, when(one.since)),
+    badge(one.resolved_at ? "passed" : SEVERITY[one.severity], one.resolved_at ? "resolved" : one.severity),
+    words(one.layer),
+    el("div", {}, el("div", {}, one.sentence), el("div", { class: "mono small dim" }, one.key)),
+    one.cause ? `explained by ${one.cause}` : one.sent_at ? `told at ${when(one.sent_at)}` : "nobody told yet",
+    one.resolved_at ? when(one.resolved_at) : "",
+  );
+
+const layer = (one) => cells(words(one.layer), badge(one.outcome), el("span", { class: "nowrap" }, when(one.at)), el("span", { class: "small" }, one.reason));
 
 export const alerts = {
   load: (state) => ask(["models", state.model, "alerts"]),
-  show: (_state, data) => {
-    if (data.empty) return [empty(data.empty)];
-    return [
-      table(
-        ["Since", "Severity", "Symptom", "What", "Until"],
-        data.alerts.map((one) => cells(when(one.since), badge(SEVERITY[one.severity] ?? "inconclusive", one.severity), words(one.name), one.text, one.until ? when(one.until) : badge("failed", "open"))),
-      ),
-    ];
-  },
+  show: (_state, data) => [
+    data.empty ? empty(data.empty) : table(["Since", "Severity", "Layer", "Symptom", "People", "Resolved"], data.alerts.map(alert)),
+    data.layers.length ? el("h3", {}, "Each layer, as it was looked at last") : null,
+    data.layers.length ? table(["Layer", "Outcome", "At", "In words"], data.layers.map(layer)) : null,
+  ],
 };
 
 export const audit = {
