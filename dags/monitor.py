@@ -3,7 +3,7 @@
 from airflow.sdk import CronTriggerTimetable
 
 from gauntlet.core.records.monitoring import Layer
-from gauntlet.orchestration import tasks
+from gauntlet.orchestration import recovery, tasks
 from gauntlet.orchestration.dag import model_dag, specs
 
 for spec in specs("monitor"):
@@ -14,6 +14,7 @@ for spec in specs("monitor"):
         run = tasks.open_run(spec.model)
         layers = [tasks.look.override(task_id=layer.value)(run, layer.value) for layer in Layer]
         # A red layer is what the alerts are about: they are raised whatever the layers say.
+        layers >> recovery.guard_champion.override(trigger_rule="all_done")(run)
         layers >> tasks.raise_alerts.override(trigger_rule="all_done")(run)
 
     globals()[dag.dag_id] = dag

@@ -143,16 +143,17 @@ def test_a_broken_spec_says_so_and_harms_no_other(tmp_path: Path) -> None:
 
 
 def test_parsing_imports_nothing_heavy_and_takes_under_a_second() -> None:
-    """In a fresh process, on top of what ``import airflow.sdk`` itself costs."""
+    """Each file in a fresh process, on top of what ``import airflow.sdk`` itself costs: the first one pays for all."""
     code = f"""
 import sys, time
 import airflow.sdk, airflow.sdk.bases.sensor
 before = set(sys.modules)
-started = time.process_time()
 import runpy
+seconds = 0
 for name in {KINDS!r}:
+    started = time.process_time()
     runpy.run_path({str(ROOT / "dags")!r} + "/" + name + ".py")
-seconds = time.process_time() - started
+    seconds = max(seconds, time.process_time() - started)
 heavy = [name for name in {HEAVY!r} if name in sys.modules and name not in before]
 assert not heavy, heavy
 assert seconds < 1, seconds

@@ -29,6 +29,9 @@ def rollback(model: str) -> str:
     return report.sentence
 
 
+guard_champion = task(pipeline.guard_champion)
+
+
 @task
 def drill(model: str) -> str:
     """Rehearse a rollback; fails when it would not have gone as it must."""

@@ -176,6 +176,18 @@ class RollbackReport(Record):
         )
 
 
+class ChampionGuard(Record):
+    """Whether the champion does harm that its predecessor did not; ``failed``: it was rolled back for it."""
+
+    model: str
+    run: str
+    outcome: Outcome
+    reason: str
+    champion: ServedVersion | None
+    champion_epoch: int
+    at: Instant
+
+
 class DrillReport(Record):
     """A rehearsed rollback: the whole way back but for who serves.
 
