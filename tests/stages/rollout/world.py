@@ -404,7 +404,13 @@ def spec(**rollout: Any) -> ModelSpec:
         "source": {
             "kind": "files",
             "uri": "x",
-            "columns": {"label": "y", "entity": "customer", "event_time": "at", "label_known_at": "known"},
+            "columns": {
+                "label": "y",
+                "key": "loan",
+                "entity": "customer",
+                "event_time": "at",
+                "label_known_at": "known",
+            },
             "features": {"numeric": ["x"]},
         },
         "contract": {"rows": [1, None], "columns": {}},
