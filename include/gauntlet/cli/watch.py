@@ -74,3 +74,36 @@ def alerts(model: Model, as_json: AsJson = False) -> None:
         for line in found.alerts
     ]
     show_table(found.empty or model, ("", "", "since", "until"), rows)
+
+
+def triage(model: Model, as_json: AsJson = False) -> None:
+    """Look at an incident in order: service, drift, golden parity, timeline, what to do. Changes nothing."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.triage import triage as look_at
+
+    with exit_codes():
+        found = look_at(services(), model)
+    if as_json:
+        show_json(found)
+        return
+    since = f"since {found.since:%Y-%m-%d %H:%M} UTC" if found.since else "no alert is open"
+    show_table(f"{model}: {since}", ("", "", ""), [(a.severity.value, a.key, a.sentence) for a in found.alerts])
+    show_table("Looked at", ("", "outcome", ""), [(step.question, step.outcome, step.answer) for step in found.steps])
+    rows = [
+        (f"{event.at:%m-%d %H:%M:%S}", "suspect" if event.suspect else "", event.what, event.who)
+        for event in found.timeline[-30:]
+    ]
+    show_table("Timeline", ("UTC", "", "", ""), rows)
+    show_table("What to do", ("", "", ""), [(a.remedy.value, a.command, a.reason) for a in found.advice])
+
+
+def postmortem(
+    model: Model,
+    incident: Annotated[str, typer.Argument(help="The key of the alert that showed it first; see gauntlet alerts.")],
+) -> None:
+    """Write a blameless postmortem, filled in with what is recorded, as Markdown."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.postmortem import postmortem as write
+
+    with exit_codes():
+        out.print(write(services(), model, incident), markup=False)

@@ -238,6 +238,9 @@ class TrainingSection(Section):
     calibration: Literal["none", "isotonic", "sigmoid"] = "none"
     threshold: Literal["profit", "f1"] | float | None = None
     """Binary: the decision threshold: a number, or chosen on the calibration (else validation) part."""
+    threshold_band: tuple[float, float] | None = None
+    """Binary: thresholds approved beforehand. In this band the threshold may be moved without training again, as a
+    version of its own that passes its gates."""
     profit: ProfitSection | None = None
     """What ``threshold: profit`` maximises; without it what ``gates.versus_champion.profit`` says, or the
     columns ``profit_if_repaid`` and ``loss_if_defaulted`` of a loan. Columns are ``source.columns.extra``."""
@@ -279,6 +282,8 @@ class TrainingSection(Section):
                 self.params.get("data_sample_strategy") == "goss"
                 and bool({"bagging_fraction", "bagging_freq"} & named.keys())
             ),
+            "threshold_band: give the lower and the upper threshold, both in (0, 1)": self.threshold_band is not None
+            and not 0 < self.threshold_band[0] < self.threshold_band[1] < 1,
             "threshold: a number must lie in (0, 1)": isinstance(self.threshold, float) and not 0 < self.threshold < 1,
         }
         if wrong := [text for text, holds in complaints.items() if holds]:
