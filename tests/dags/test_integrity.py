@@ -30,6 +30,8 @@ KINDS = (
     "rollback_drill",
     "reconcile",
     "rollout_command",
+    "monitor",
+    "batch_score",
 )
 HEAVY = ("pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "optuna", "sklearn")
 
