@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("gauntlet", deadline=None)
+settings.load_profile("gauntlet")
 DATA_VARIABLE = "GAUNTLET_EXAMPLE_DATA"
 
 # Airflow reads its environment at the first import, so it is set before any test can cause one.

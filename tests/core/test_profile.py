@@ -195,12 +195,74 @@ def test_categories_are_counted_whatever_their_codes() -> None:
 def test_a_long_tail_keeps_its_size_and_its_singletons() -> None:
     names = [f"id{i}" for i in range(5000)]
     codes = np.concatenate((np.arange(5000), np.zeros(100, int), np.arange(1000, 2000)))
-    column = Labels.blank("string").counted(codes, names).trimmed(10)
+    column = Labels.blank("string").counted(codes, names).trimmed(10, least=1)
     assert len(column.counts) == 10
     assert column.counts["id0"] == 101
     assert column.tail_categories == 4990
     assert column.tail_rows + sum(column.counts.values()) == len(codes) == column.valid
     assert column.rare == 4000 - 1 + 0
+
+
+def test_what_is_stored_names_nobody() -> None:
+    names = [f"person {i}" for i in range(3000)] + ["north", "south", "rare"]
+    codes = np.concatenate((np.arange(3000), np.repeat([3000, 3001, 3002], [500, 5, 4])))
+    numeric = numbers(np.arange(9.0), "float")
+    column = Labels.blank("string").counted(codes, names)
+    profile = Profile(
+        {"who": column, "x": numeric}, column.rows, {}, {"who": {"north": Profile({}, 0, {}, {}, {})}}, {}
+    )
+    content = profile.to_bytes()
+    assert b"person" not in content
+    assert b"rare" not in content
+    stored = Profile.from_bytes(content).columns["who"]
+    assert isinstance(stored, Labels)
+    assert stored.counts == {"north": 500, "south": 5}
+    assert (stored.tail_rows, stored.tail_categories, stored.rare, stored.valid) == (3004, 3001, 3000, 3509)
+
+
+def test_truth_values_are_named_however_rare() -> None:
+    column = Labels.blank("boolean").counted(np.array([0] * 9 + [1]), ["false", "true"])
+    assert column.trimmed().counts == {"false": 9, "true": 1}
+
+
+HOUR = columns(ANY | st.just(math.nan), least=0)
+
+
+@given(columns(FINITE), st.lists(HOUR, min_size=1, max_size=6))
+def test_hours_add_up_to_a_day_within_the_bounds_of_either(sample: np.ndarray, hours: list[np.ndarray]) -> None:
+    """Counts add up exactly, through the stored form too; so does every bound that is taken from them."""
+    reference = numbers(sample, "float").counted(sample)
+    profiles = [Profile({"x": blank(reference).counted(hour)}, len(hour), {}, {}, {}) for hour in hours]
+    restored = [Profile.from_bytes(profile.to_bytes()) for profile in profiles]
+    day = restored[0]
+    for profile in restored[1:]:
+        day = day + profile
+    merged = day.columns["x"]
+    everything = np.concatenate(hours)
+    whole = blank(reference).counted(everything)
+    assert isinstance(merged, Numbers)
+    assert isinstance(whole, Numbers)
+    for mine, theirs in ((merged.counts, whole.counts), (merged.equal, whole.equal), (merged.under, whole.under)):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (merged.rows, merged.missing, merged.infinite) == (whole.rows, whole.missing, whole.infinite)
+    known = np.sort(everything[~np.isnan(everything)])
+    if len(known):
+        low, high = ks_interval(reference, merged)
+        exact = ks_numerator(np.sort(sample), known) / (len(sample) * len(known))
+        assert low <= exact <= high <= low + NARROW
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=60), min_size=1, max_size=5))
+def test_categories_of_hours_add_up_within_what_is_not_named(hours: list[list[int]]) -> None:
+    names = [f"c{i}" for i in range(31)]
+    parts = [Labels.blank("string").counted(np.array(hour, dtype=np.int64), names) for hour in hours]
+    day, stored = parts[0], parts[0].trimmed()
+    for part in parts[1:]:
+        day, stored = day + part, stored + part.trimmed()
+    assert (stored.rows, stored.missing, stored.valid) == (day.rows, day.missing, day.valid)
+    assert sum(stored.counts.values()) + stored.tail_rows == day.valid
+    for name, rows in day.counts.items():
+        assert rows - 4 * len(hours) <= stored.counts.get(name, 0) <= rows
 
 
 @given(arrays(np.int64, st.integers(0, 50), elements=st.integers(0, 2**40)))

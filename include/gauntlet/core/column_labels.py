@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 KEPT = 2000
 """Most frequent categories that are kept by name; the rest is a tail with its size."""
+NAMED_ROWS = 5
+"""A name is stored only where it stands for so many rows: identifiers of single rows never are."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Labels:
         return replace(self, rows=self.rows + rows, missing=self.missing + rows - int(found.sum()), counts=counts)
 
     def __add__(self, other: Labels) -> Labels:
+        """Both together. A name that was stored in one of them only is short of what the other had in its tail."""
         counts = dict(self.counts)
         for name, n in other.counts.items():
             counts[name] = counts.get(name, 0) + n
@@ -66,12 +69,15 @@ class Labels:
         """Categories seen once, in the tail or out of it."""
         return self.singletons + sum(1 for n in self.counts.values() if n == 1)
 
-    def trimmed(self, kept: int = KEPT) -> Labels:
-        """With only the ``kept`` most frequent categories by name."""
-        if len(self.counts) <= kept:
+    def trimmed(self, kept: int = KEPT, least: int = NAMED_ROWS) -> Labels:
+        """With only the ``kept`` most frequent categories by name, of ``least`` rows each; truth values have all."""
+        if self.dtype == "boolean":
             return self
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        kept = min(kept, sum(1 for _, n in ranked if n >= least))
         tail = ranked[kept:]
+        if not tail:
+            return self
         return replace(
             self,
             counts=dict(ranked[:kept]),

@@ -316,7 +316,8 @@ def _sentence(
         return f"{name}: {one.fault}"
     if not enough:
         return f"{name}: {_rows(one.pair.current.rows)} rows; {_rows(section.minimum_rows)} are needed for a verdict"
-    if carrier is None or not one.pair.reference.valid or not one.pair.current.valid:
+    absent = not one.pair.reference.valid or not one.pair.current.valid
+    if carrier is None or (absent and outcome is not Outcome.FAILED):
         return f"{name}: no values in {'the reference' if not one.pair.reference.valid else 'the window'} to compare"
     text = f"{name}: {_measured_sentence(carrier, one)}"
     if outcome is Outcome.FAILED:

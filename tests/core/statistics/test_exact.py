@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
+from gauntlet.core.profile import blank, numbers
 from gauntlet.core.statistics import ks, wasserstein
+from gauntlet.core.statistics.base import Pair
 from gauntlet.core.statistics.chi_squared import chi_squared
+from gauntlet.core.statistics.registry import STATISTICS
 
 ANY = st.floats(allow_nan=False, allow_infinity=True, allow_subnormal=True)
 TIED = st.sampled_from([-1.5, -0.0, 0.0, 1.0, 2.0, 2.5, 1e9])
@@ -38,6 +41,35 @@ def test_wasserstein_is_scipys(one: np.ndarray, other: np.ndarray) -> None:
     theirs = scipy.stats.wasserstein_distance(one, other)
     scale = max(abs(one).max(), abs(other).max(), 1.0)
     assert_allclose(wasserstein.wasserstein(one, other), theirs, rtol=1e-12, atol=1e-12 * scale)
+
+
+@given(columns(TAME | TIED), columns(TAME | TIED))
+def test_what_one_row_at_either_end_makes_of_the_distance_is_what_clipping_it_takes_away(
+    one: np.ndarray, other: np.ndarray
+) -> None:
+    if min(len(one), len(other)) < 3:
+        assert wasserstein.lone_rows(one, other) == pytest.approx(0.0)
+        return
+    span = min(one[1], other[1]), max(one[-2], other[-2])
+    inner = scipy.stats.wasserstein_distance(one.clip(*span), other.clip(*span))
+    scale = max(abs(one).max(), abs(other).max(), 1.0)
+    whole = scipy.stats.wasserstein_distance(one, other)
+    assert_allclose(wasserstein.lone_rows(one, other), whole - inner, rtol=1e-9, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("rows", [300, 3000, 40_000])
+@pytest.mark.parametrize("far", [1e12, -1e300, 60.0])
+@pytest.mark.parametrize("exact", [False, True])
+def test_one_row_never_carries_a_verdict(rows: int, far: float, exact: bool) -> None:
+    rng = np.random.default_rng(rows)
+    before, after = rng.normal(size=rows), np.append(rng.normal(size=rows - 1), far)
+    reference = numbers(before, "float").counted(before)
+    columns = (np.sort(before), np.sort(after)) if exact else None
+    pair = Pair(reference, blank(reference).counted(after), columns)
+    for statistic, limit in ((STATISTICS["wasserstein"], 0.3), (STATISTICS["sigma_ratio"], 2.0)):
+        effect = statistic.measure(pair)
+        if effect.value is not None:
+            assert statistic.test(pair, effect, limit).more > 0.5, statistic.name
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=2, max_size=30))

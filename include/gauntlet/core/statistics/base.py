@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
 from gauntlet.core.profile import Column, Labels, Numbers
+from gauntlet.core.statistics.gaps import Gaps, gaps
 
 POWER = 0.9
 """Chance with which :attr:`Relevance.rows` rows settle the question, if the true change is the measured one."""
@@ -59,6 +61,9 @@ class Cells:
 
 
 FLOOR = 1e-4
+EPOCH = datetime(1970, 1, 1)
+YEAR_9999 = 6e10
+"""Seconds; beyond it, or as long before 1970, there is no date."""
 
 
 def _shares(counts: NDArray[np.int64]) -> Floats:
@@ -99,6 +104,11 @@ class Pair:
         n, m = self.current.valid, self.reference.valid
         return 1 / n + 1 / m if n and m else math.inf
 
+    @cached_property
+    def gaps(self) -> Gaps:
+        """How far the distribution functions of a numeric feature can be apart; both windows must have values."""
+        return gaps(*self.numbers)
+
     @property
     def valid_share(self) -> float:
         """Share of rows with a value, of the window that has more: a change among those moves no more rows."""
@@ -122,7 +132,7 @@ def _quantile_cells(pair: Pair) -> Cells:
     counted = [np.add.reduceat(column.counts, starts) for column in (reference, current)]
     keep = (counted[0] > 0) | (counted[1] > 0)
     edges = reference.axis.bounds[starts[1:] - 1] if len(starts) > 1 else np.empty(0)
-    names = _interval_names(edges)
+    names = _interval_names(edges, reference.dtype)
     return Cells(
         (*(name for name, kept in zip(names, keep, strict=True) if kept), "missing"),
         np.append(counted[0][keep], reference.missing),
@@ -135,8 +145,19 @@ def _around_heavy(column: Numbers) -> NDArray[np.int64]:
     return np.concatenate((heavy, heavy + 1))
 
 
-def _interval_names(edges: Floats) -> list[str]:
-    marks = [f"{edge:.4g}" for edge in edges]
+def shown(value: float, dtype: str, digits: int = 4) -> str:
+    """A value of a numeric column for people; times are seconds since 1970.
+
+    >>> shown(1767225600.0, "time"), shown(0.123456, "float")
+    ('2026-01-01 00:00', '0.1235')
+    """
+    if dtype != "time" or not abs(value) < YEAR_9999:
+        return f"{value:.{digits}g}"
+    return (EPOCH + timedelta(seconds=value)).strftime("%Y-%m-%d %H:%M")
+
+
+def _interval_names(edges: Floats, dtype: str) -> list[str]:
+    marks = [shown(edge, dtype) for edge in edges.tolist()]
     return [
         f"[{low}, {high})" if low and high else f"< {high}" if high else f">= {low}" if low else "all"
         for low, high in zip(["", *marks], [*marks, ""], strict=True)
@@ -146,11 +167,16 @@ def _interval_names(edges: Floats) -> list[str]:
 def _category_cells(pair: Pair) -> Cells:
     reference, current = pair.labels
     names = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))
+    # A category that is new and large is a cell, as a number with much mass is: one value for all must not look calm.
+    large = max(current.valid / BINS, LEAST_EXPECTED)
+    names += [name for name, rows in sorted(current.counts.items()) if name not in reference.counts and rows >= large]
     known = [current.counts.get(name, 0) for name in names]
     unseen = current.valid - sum(known)
     return Cells(
         (*names, RARE, "missing"),
-        np.array([*(reference.counts[name] for name in names), reference.tail_rows, reference.missing], np.int64),
+        np.array(
+            [*(reference.counts.get(name, 0) for name in names), reference.tail_rows, reference.missing], np.int64
+        ),
         np.array([*known, unseen, current.missing], np.int64),
     )
 
@@ -181,6 +207,10 @@ class Effect:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    inner: tuple[float, float] | None = None
+    """The same without what a single row at either end makes of it, for statistics that one row can carry."""
+    span: tuple[float, float] = (-math.inf, math.inf)
+    """Where all rows but those lie, as far as the rows themselves were looked at."""
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.profile import Numbers
+from gauntlet.core.column_numbers import Numbers
 from gauntlet.core.statistics.base import (
     NUMERIC,
     POWER,
@@ -20,6 +18,7 @@ from gauntlet.core.statistics.base import (
     distance_to_limit,
     rows_for_spread,
 )
+from gauntlet.core.statistics.gaps import Gaps, gaps
 
 BLOCK = 256
 SMALL = 1 << 14
@@ -65,19 +64,15 @@ def ks_interval(reference: Numbers, current: Numbers) -> tuple[float, float]:
     At the ends of pieces both distribution functions are known. Inside one, each lies between its two ends; an
     atom has no inside.
     """
-    m, n = reference.valid, current.valid
-    whole = m * n
-    if whole < 1 << 62:
-        # In integers, as the exact distance is: where both know as much, both are the same number.
-        above: NDArray[Any] = reference.below * n
-        below: NDArray[Any] = current.below * m
-    else:
-        above, below, whole = reference.below / m, current.below / n, 1
-    low = np.abs(above - below).max()
-    inside = np.maximum(above[1:] - below[:-1], below[1:] - above[:-1])
+    return _bounds(reference, gaps(reference, current))
+
+
+def _bounds(reference: Numbers, found: Gaps) -> tuple[float, float]:
+    inside = found.most.copy()
     inside[reference.axis.atom_pieces] = 0
+    low = found.ends.max()
     high = max(low, inside.max(initial=0))
-    return low.item() / whole, high.item() / whole
+    return low.item() / found.whole, high.item() / found.whole
 
 
 def _measure(pair: Pair) -> Effect:
@@ -87,7 +82,7 @@ def _measure(pair: Pair) -> Effect:
     if pair.exact is not None:
         one, other = pair.exact
         return Effect(ks_numerator(one, other) / (len(one) * len(other)))
-    low, high = ks_interval(reference, current)
+    low, high = _bounds(reference, pair.gaps)
     return Effect(low, low, high)
 
 

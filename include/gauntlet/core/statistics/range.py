@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from gauntlet.core.statistics.base import NUMERIC, Effect, Pair, Relevance, Statistic, binomial_rows, binomial_test
+from gauntlet.core.statistics.base import (
+    NUMERIC,
+    Effect,
+    Pair,
+    Relevance,
+    Statistic,
+    binomial_rows,
+    binomial_test,
+    shown,
+)
 
 
 def _measure(pair: Pair) -> Effect:
     reference, current = pair.numbers
     if not reference.valid or not current.valid:
         return Effect(None, note="no values")
-    return Effect(current.outside / current.valid, note=f"[{reference.minimum:.6g}, {reference.maximum:.6g}]")
+    low, high = (shown(bound, reference.dtype, 6) for bound in (reference.minimum, reference.maximum))
+    return Effect(current.outside / current.valid, note=f"[{low}, {high}]")
 
 
 def _test(pair: Pair, _effect: Effect, limit: float) -> Relevance:

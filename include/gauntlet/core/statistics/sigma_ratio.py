@@ -19,6 +19,9 @@ from gauntlet.core.statistics.base import (
     rows_for_spread,
 )
 
+ROUNDING = 1e-9
+"""Share of a sum of squares below which what is left of it after a subtraction is noise."""
+
 
 def _measure(pair: Pair) -> Effect:
     """The factor by which the spread changed, at least 1 whether it grew or shrank."""
@@ -49,7 +52,19 @@ def sigma_without_extremes(column: Numbers) -> float:
         m2 -= apart * apart * n / (n - 1)
         mean -= apart / (n - 1)
         n -= 1
-    return math.sqrt(max(m2, 0.0) / n)
+    if m2 > ROUNDING * moments.m2:
+        return math.sqrt(m2 / n)
+    return _inner_sigma(column)
+
+
+def _inner_sigma(column: Numbers) -> float:
+    """From the middles of all pieces but the outermost: where the extremes are so far out that sums drown the rest."""
+    ends = column.axis.piece_ends(column.minimum, column.maximum)
+    middle, rows = 0.5 * (ends[1:-2] + ends[2:-1]), column.pieces[1:-1]
+    if not rows.sum():
+        return 0.0
+    mean = np.average(middle, weights=rows)
+    return math.sqrt(float(np.average(np.square(middle - mean), weights=rows)))
 
 
 def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.profile import Numbers
+from gauntlet.core.column_numbers import Numbers
 from gauntlet.core.statistics.base import (
     NUMERIC,
     POWER,
@@ -19,6 +19,7 @@ from gauntlet.core.statistics.base import (
     distance_to_limit,
     rows_for_spread,
 )
+from gauntlet.core.statistics.gaps import gaps, inner_ends, whole_ends
 
 BLOCK = 64
 SMALL = 1 << 14
@@ -95,17 +96,7 @@ def wasserstein_interval(reference: Numbers, current: Numbers) -> tuple[float, f
     Inside a piece the difference of the distribution functions lies between its extremes; where one window has no
     rows there, that is exact up to the other's.
     """
-    width = np.diff(_ends(reference, current))
-    above, below = reference.below / reference.valid, current.below / current.valid
-    lowest, highest = above[:-1] - below[1:], above[1:] - below[:-1]
-    most, least = np.maximum(highest, -lowest), np.maximum(lowest, -highest)
-    np.maximum(least, 0.0, out=least)
-    return float(least @ width), float(most @ width)
-
-
-def _ends(reference: Numbers, current: Numbers) -> Floats:
-    lowest, highest = min(reference.minimum, current.minimum), max(reference.maximum, current.maximum)
-    return reference.axis.piece_ends(lowest, highest)
+    return gaps(reference, current).area(whole_ends(reference, current))
 
 
 def _measure(pair: Pair) -> Effect:
@@ -118,24 +109,61 @@ def _measure(pair: Pair) -> Effect:
     if not sigma > 0 or not math.isfinite(sigma):
         return Effect(None, note="the reference has no spread")
     if pair.exact is not None:
-        return Effect(wasserstein(*pair.exact) / sigma)
-    low, high = (bound / sigma for bound in wasserstein_interval(reference, current))
-    return Effect(0.5 * (low + high), low, high)
+        value = wasserstein(*pair.exact) / sigma
+        inner = max(value - lone_rows(*pair.exact) / sigma, 0.0)
+        return Effect(value, note=_lone_row(value, inner), inner=(inner, inner), span=_span(*pair.exact))
+    low, high = (bound / sigma for bound in pair.gaps.area(whole_ends(reference, current)))
+    least, most = (bound / sigma for bound in pair.gaps.area(inner_ends(reference, current)))
+    return Effect(0.5 * (low + high), low, high, _lone_row(0.5 * (low + high), most), (least, most))
+
+
+def _lone_row(value: float, inner: float) -> str:
+    """What to say when a single row makes most of the distance."""
+    return f"without the farthest row at most {inner:.4g}" if value > 2 * inner else ""
+
+
+def _span(one: Floats, other: Floats) -> tuple[float, float]:
+    if min(len(one), len(other)) < 3:
+        return -math.inf, math.inf
+    return float(min(one[1], other[1])), float(max(one[-2], other[-2]))
+
+
+def lone_rows(one: Floats, other: Floats) -> float:
+    """The part of the distance of two sorted samples that lies beyond all rows but one of either, at both ends.
+
+    >>> lone_rows(np.array([0.0, 0.0, 2.0, 2.0]), np.array([0.0, 0.0, 2.0, 12.0]))
+    2.5
+    """
+    low, high = _span(one, other)
+    return 0.0 if math.isinf(low) else _beyond(one, other, high, -1) + _beyond(one, other, low, 0)
+
+
+def _beyond(one: Floats, other: Floats, edge: float, place: int) -> float:
+    apart = [max((values[place] - edge) * (-1 if place == 0 else 1), 0.0) for values in (one, other)]
+    mass = [1 / len(one), 1 / len(other)]
+    near = min(apart)
+    farther = 0 if apart[0] > apart[1] else 1
+    return float(near * abs(mass[0] - mass[1]) + (max(apart) - near) * mass[farther])
 
 
 def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """A resampled null: what both windows' sampling alone does to the distance, from the pooled counts.
 
-    The limit is of all rows, as for the Kolmogorov-Smirnov distance.
+    The limit is of all rows, as for the Kolmogorov-Smirnov distance. What a single row at either end makes of the
+    distance is left out.
     """
     reference, current = pair.numbers
     limit /= max(pair.valid_share, 1e-9)
-    low, high = effect.bounds
-    noise = _noise(reference, current) / reference.moments.sigma
+    low, high = effect.inner or effect.bounds
+    ends = inner_ends(reference, current).clip(*effect.span)
+    noise = _noise(reference, current, ends) / reference.moments.sigma
     if not low - FAR * noise <= limit <= high + FAR * noise:
         return Relevance(float(high < limit), float(low > limit))
-    null = _null(reference, current) / reference.moments.sigma
-    mean, sigma = float(null.mean()), float(null.std())
+    with np.errstate(over="ignore", invalid="ignore"):
+        null = _null(reference, current, ends) / reference.moments.sigma
+        mean, sigma = float(null.mean()), float(null.std())
+    if not math.isfinite(sigma):
+        return Relevance(1.0, 1.0)
 
     def rows(alpha: float) -> int | None:
         noise = _gamma_point(mean, sigma, alpha) + _gamma_point(mean, sigma, 1 - POWER)
@@ -148,15 +176,15 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     return Relevance(_gamma_tail(mean, sigma, low - limit), _gamma_tail(mean, sigma, limit - high), rows)
 
 
-def _noise(reference: Numbers, current: Numbers) -> float:
+def _noise(reference: Numbers, current: Numbers, ends: Floats) -> float:
     """About the mean distance of two windows drawn from the pooled distribution."""
     share = (reference.below + current.below) / (reference.valid + current.valid)
-    width = np.diff(_ends(reference, current))
+    width = np.diff(ends)
     spread = 1 / reference.valid + 1 / current.valid
     return float((np.sqrt(2 / math.pi * spread * share * (1 - share))[1:] * width).sum())
 
 
-def _null(reference: Numbers, current: Numbers) -> Floats:
+def _null(reference: Numbers, current: Numbers, ends: Floats) -> Floats:
     """Distances of pairs of windows drawn from the pooled distribution, on a coarse grid; shape ``(DRAWS,)``."""
     together = reference.pieces + current.pieces
     total = int(together.sum())
@@ -164,8 +192,8 @@ def _null(reference: Numbers, current: Numbers) -> Floats:
     cuts = cuts[cuts < len(together)]
     starts = np.concatenate(([0], cuts)).astype(np.int64)
     share = np.add.reduceat(together, starts) / total
-    ends = _ends(reference, current)[np.append(starts, len(together))]
-    middle = 0.5 * (ends[:-1] + ends[1:])
+    marks = ends[np.append(starts, len(together))]
+    middle = 0.5 * (marks[:-1] + marks[1:])
     rng = np.random.default_rng(20_260_101)
     drawn = [
         rng.multinomial(column.valid, share, DRAWS).cumsum(axis=1) / column.valid for column in (reference, current)
