@@ -31,7 +31,6 @@ KINDS = (
     "reconcile",
     "rollout_command",
     "monitor",
-    "batch_score",
 )
 HEAVY = ("pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "optuna", "sklearn")
 
