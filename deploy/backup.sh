@@ -31,4 +31,7 @@ for bucket in gauntlet mlflow; do
     $IN_SERVICE python deploy/objects.py save "$bucket" > "$folder/$bucket.objects.tar"
 done
 (cd "$folder" && sha256sum -- *.dump *.tar > SHA256SUMS.tmp && mv SHA256SUMS.tmp SHA256SUMS)
+for model in $($IN_SERVICE gauntlet config models); do
+    $IN_SERVICE gauntlet sign-off "$model" backup --by "$(id -un)" --reason "deploy/backup.sh wrote $folder" > /dev/null
+done
 echo "wrote $folder ($(du -sh "$folder" | cut -f1))"

@@ -15,6 +15,16 @@ SCHEMA = Path("include/models/model_spec.schema.json")
 
 
 @app.command()
+def models() -> None:
+    """Name every model of this installation, one a line."""
+    from gauntlet.bootstrap import services
+
+    with exit_codes():
+        for name in services().specs.names():
+            out.print(name, markup=False)
+
+
+@app.command()
 def validate(
     paths: Annotated[list[Path] | None, typer.Argument(help="Specs or folders of them; default: all.")] = None,
     as_json: AsJson = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -78,6 +79,31 @@ def drill(model: Model, as_json: AsJson = False) -> None:
     else:
         out.print(report.reason, markup=False)
     raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
+
+
+def golive(
+    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    as_json: AsJson = False,
+) -> None:
+    """Go through the eight phases to production. Ends with 1 and what to do while anything is missing."""
+    from gauntlet.golive import checklist, ready
+
+    with exit_codes():
+        checks = checklist(model)
+    if as_json:
+        show_json(checks)
+    else:
+        for phase, members in groupby(checks, key=lambda check: check.phase):
+            out.print(f"[bold]{phase}[/]")
+            for check in members:
+                colour, mark = ("green", "✔") if check.outcome.satisfied else ("red", "✘")
+                out.print(f"  [{colour}]{mark}[/] {check.check}: ", end="")
+                out.print(check.sentence, markup=False)
+                if not check.outcome.satisfied:
+                    out.print(f"      → {check.remedy}", markup=False)
+        missing = sum(not check.outcome.satisfied for check in checks)
+        out.print(f"{model}: {'ready' if ready(checks) else f'{missing} of {len(checks)} missing'}")
+    raise typer.Exit(DONE if ready(checks) else REJECTED)
 
 
 def doctor(

@@ -12,11 +12,29 @@ from gauntlet.core.duration import parse_duration
 from gauntlet.core.errors import SpecError
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.rollout import CommandKind
+from gauntlet.core.records.signoff import Topic
 from gauntlet.core.roles import Action
 
 Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 Run = Annotated[str, typer.Option("--run", help="Id of the run that registered the candidate.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
+
+
+def sign_off(
+    model: Model,
+    topic: Annotated[Topic, typer.Argument(help="What you put your name to.")],
+    reason: Annotated[str, typer.Option("--reason", help="What you have seen; recorded.")],
+    by: Annotated[str, typer.Option("--by", help="Who says so; default: who is logged in.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say under your name what no machine can see: a back-up restored, a runbook tried, go live."""
+    from gauntlet.bootstrap import services
+    from gauntlet.stages.sign_off import sign_off as keep
+
+    with exit_codes():
+        who = authorized(Action.APPROVE, model, by)
+        word = keep(services(), model, topic, by=who, reason=reason)
+    _told(word, as_json, f"{model}: {word.by} signs {word.topic}: {word.reason}")
 
 
 def approve(
