@@ -68,6 +68,7 @@ class Clock:
 class Rollout:
     approval: bool = False
     bootstrap: str = "automatic"
+    receipts_within: timedelta = timedelta(days=21)
 
 
 @dataclass(frozen=True)
@@ -314,12 +315,15 @@ class Messages:
 class World:
     """One installation in ``folder``. ``store``: ``memory``, a database URL, or what :meth:`frozen` gave."""
 
-    def __init__(self, folder: Path, store: str | bytes = "memory", registry: Any = None, model: str = MODEL) -> None:
+    def __init__(
+        self, folder: Path, store: str | bytes = "memory", registry: Any = None, model: str = MODEL, clock: Any = None
+    ) -> None:
         self.folder = folder
         self.model = model
         folder.mkdir(parents=True, exist_ok=True)
         kept = pickle.loads(store) if isinstance(store, bytes) else None
-        self.clock: Clock = kept[0] if kept else Clock()
+        self.clock: Any = kept[0] if kept else clock or Clock()
+        self.start = self.clock.now() if clock else START
         self.specs = Specs()
         self.blobs = Blobs(folder)
         self.registry = registry or Registry(folder / "registry.json")
@@ -416,13 +420,13 @@ class World:
         run = RunContext(
             model=self.model,
             run=name,
-            as_of=START,
+            as_of=self.start,
             kind=TriggerKind.SCHEDULE,
             reason="on schedule",
             requested_by="airflow",
             force_retrain=False,
             spec_digest=self.specs.spec.digest,
-            opened_at=START,
+            opened_at=self.start,
         )
         self.services.records.put(run.key, run)
         return run
@@ -448,7 +452,7 @@ class World:
                 iterations_cap=100,
                 seconds=1.0,
                 peak_rss_mb=100.0,
-                trained_at=START,
+                trained_at=self.start,
             ),
         )
         self.services.records.put(
@@ -490,8 +494,8 @@ class World:
             holdout=holdout,
             spec_digest=run.spec_digest,
             code_digest="code",
-            started_at=START,
-            finished_at=START,
+            started_at=self.start,
+            finished_at=self.start,
         )
 
     def ramped(self, name: str, source: RunContext, weight_ppm: int = PPM) -> RunContext:
@@ -509,7 +513,7 @@ class World:
                         "canary": candidate,
                         "weight_ppm": weight_ppm,
                         "rollout": rollout,
-                        "lease_until": START + timedelta(days=1),
+                        "lease_until": self.clock.now() + timedelta(days=1),
                     }
                 ),
                 expected_epoch=routing.epoch,
@@ -532,7 +536,7 @@ class World:
                 candidate_threshold=None,
                 stable_threshold=None,
                 golden_rows=1,
-                at=START,
+                at=self.start,
             ),
         )
         self.services.records.put(
@@ -547,9 +551,9 @@ class World:
                 candidate=candidate,
                 stable=routing.stable,
                 reason="all steps passed",
-                started_at=START,
-                step_started_at=START,
-                updated_at=START,
+                started_at=self.start,
+                step_started_at=self.start,
+                updated_at=self.start,
                 source_run=source.run,
             ),
         )
