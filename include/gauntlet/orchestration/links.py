@@ -1,4 +1,4 @@
-"""Buttons on a gate's task in Airflow's UI: its receipt on the Gauntlet page, and the run in MLflow."""
+"""Buttons on tasks in Airflow's UI: a gate's receipt and its run in MLflow, and the page of a drift check."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ class MlflowRunLink(BaseOperatorLink):
 
         model = ti_key.dag_id.rpartition("__")[0]
         return views.mlflow_address(services(), settings().mlflow_link, model, ti_key.run_id)
+
+
+class DriftReportLink(BaseOperatorLink):
+    """The page of a drift check."""
+
+    name = "Drift report"
+    xcom_key = "gauntlet_drift_report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """The address from which the plugin serves the stored page."""
+        model = ti_key.dag_id.rpartition("__")[0]
+        base = conf.get("api", "base_url", fallback="/").rstrip("/")
+        return f"{base}/gauntlet/api/models/{quote(model)}/runs/{quote(ti_key.run_id, safe='')}/reports/drift"
+
+
+class DriftTask(_PythonDecoratedOperator):
+    """A task that checks for drift."""
+
+    custom_operator_name = "@drift"
+    operator_extra_links = (DriftReportLink(),)
 
 
 class GateTask(_PythonDecoratedOperator):

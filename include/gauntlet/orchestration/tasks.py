@@ -11,7 +11,7 @@ from gauntlet import bootstrap, pipeline
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
 from gauntlet.orchestration.events import payload
-from gauntlet.orchestration.links import GateTask
+from gauntlet.orchestration.links import DriftTask, GateTask
 
 if TYPE_CHECKING:
     from gauntlet.core.records.rollout import RolloutState
@@ -98,7 +98,7 @@ def announce(asset: Any) -> Any:
     return signal
 
 
-check_drift = task(pipeline.check_drift)
+check_drift = task_decorator_factory(pipeline.check_drift, decorated_operator_class=DriftTask)
 decide = task(pipeline.decide)
 pull_data = task(pipeline.pull_data)
 check_contract = task(pipeline.check_contract)
