@@ -623,3 +623,18 @@ def test_what_nobody_finishes_the_reconciler_does(world):
     assert found.agreed
     assert found.resumed == "rollback cli-1"
     assert roll_back(world, request="cli-1").seconds == begun.seconds
+
+
+def test_receipts_of_long_ago_do_not_promote(world):
+    _, run = ready(world)
+    world.clock.moment += timedelta(days=21)
+    told = stays_out(world, run)
+    assert all(
+        f"the receipt of {gate} is 21.0 days old > 21; start a new run" in told for gate in world.specs.spec.gates.names
+    )
+
+
+def test_receipts_of_long_ago_do_not_register(world):
+    run = world.trained("night-1", "a")
+    world.clock.moment += timedelta(days=22)
+    assert "the receipt of smoke is 22.0 days old > 21" in refused(world, run)

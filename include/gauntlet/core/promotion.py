@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gauntlet.core.ledger import named
 from gauntlet.core.outcome import Outcome, worst
@@ -35,6 +35,8 @@ class Claim:
     spec_digest: str
     gates: tuple[str, ...]
     at: datetime | None = None
+    within: timedelta | None = None
+    """How old a receipt may be at ``at``; ``None``: of any age."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ def _faults(claim: Claim, gate: str, receipt: GateReceipt) -> list[str]:
         faults.append(f"{gate} {receipt.verdict.outcome}: {receipt.verdict.reason}")
     if receipt.verdict.outcome is Outcome.WAIVED and not _waiver_holds(claim, receipt):
         faults.append(f"the waiver of {gate} ended at {receipt.waived_until}; ask the gate again")
+    if claim.at is not None and claim.within is not None and claim.at - receipt.finished_at > claim.within:
+        days = (claim.at - receipt.finished_at) / timedelta(days=1)
+        limit = claim.within / timedelta(days=1)
+        faults.append(f"the receipt of {gate} is {days:.1f} days old > {limit:g}; start a new run")
     return faults
 
 

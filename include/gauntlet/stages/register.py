@@ -118,6 +118,7 @@ def claim_of(
         spec_digest=run.spec_digest,
         gates=tuple(spec.gates.names),
         at=services.clock.now(),
+        within=spec.rollout.receipts_within,
     )
 
 

@@ -218,6 +218,8 @@ class RolloutSection(Section):
     """Whether a person approves before traffic moves."""
     deadline: Duration = Field(default="14d", validate_default=True)
     """A rollout older than this expires and its traffic returns."""
+    receipts_within: Duration = Field(default="21d", validate_default=True)
+    """Gate receipts older than this no longer let a candidate be registered or promoted."""
     golden_ms: float = Field(gt=0, default=50.0)
     """Preflight: the longest that one more golden row may take the live server."""
 
