@@ -215,3 +215,38 @@ def test_segments_count_by_their_rows_and_a_feature_only_once() -> None:
     north, south = (feature("x", segment=f"region={name}", importance=0.15) for name in ("north", "south"))
     assert weighted_score([north, south]) == pytest.approx(0.3)
     assert weighted_score([feature("x", importance=0.4), north, south]) == pytest.approx(0.4)
+
+
+def test_what_the_model_does_not_use_is_reported_and_nobody_is_asked() -> None:
+    found = suggest(Evidence((feature(importance=0.001), CALM)), SECTION)
+    assert (found.action, found.carried_by) == (DriftAction.NONE, ("x",))
+    assert "does not use" in found.reason
+
+
+def test_a_small_change_of_everything_is_looked_at() -> None:
+    joint = feature("all features", sentence="what the model uses changed")
+    found = suggest(Evidence((CALM,), joint=joint), SECTION)
+    assert (found.action, found.outcome) == (DriftAction.INVESTIGATE, Outcome.FAILED)
+    assert "no feature beyond its own limit, but what the model uses changed" in found.reason
+
+
+def test_what_few_rows_cannot_rule_out_is_told() -> None:
+    joint = feature("all features", Outcome.INCONCLUSIVE, sentence="about 9000 would do")
+    found = suggest(Evidence((CALM,), joint=joint), SECTION)
+    assert (found.action, found.outcome) == (DriftAction.NONE, Outcome.INCONCLUSIVE)
+    assert "about 9000 would do" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("labels", "action"),
+    [
+        (None, DriftAction.INVESTIGATE),
+        (Outcome.INCONCLUSIVE, DriftAction.INVESTIGATE),
+        (Outcome.PASSED, DriftAction.NONE),
+    ],
+)
+def test_an_estimate_asks_for_a_look_until_labels_say_otherwise(labels: Outcome | None, action: DriftAction) -> None:
+    section = SECTION.model_copy(update={"performance": PerformanceSection()})
+    estimate = performance().model_copy(update={"estimate": True, "sentence": "estimated from scores"})
+    known = performance(labels) if labels is not None else None
+    assert suggest(Evidence((CALM,), performance=known, estimate=estimate), section).action is action

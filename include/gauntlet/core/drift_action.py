@@ -39,6 +39,8 @@ class Evidence:
     features: Sequence[FeatureDrift]
     prediction: FeatureDrift | None = None
     performance: PerformanceDrift | None = None
+    estimate: PerformanceDrift | None = None
+    """What the scores say of performance while labels are pending; asks for a look at most."""
     joint: FeatureDrift | None = None
     domain: FeatureDrift | None = None
     recurs: frozenset[str] = frozenset()
@@ -163,6 +165,9 @@ def _beside_single_features(evidence: Evidence) -> str | None:
         return "features changed together, none of them alone: " + evidence.domain.sentence
     if evidence.prediction is not None and evidence.prediction.outcome is Outcome.FAILED:
         return "scores changed without a change of inputs: " + evidence.prediction.sentence
+    labels = evidence.performance.outcome if evidence.performance is not None else Outcome.INCONCLUSIVE
+    if evidence.estimate is not None and evidence.estimate.outcome is Outcome.FAILED and labels is not Outcome.PASSED:
+        return evidence.estimate.sentence
     return None
 
 

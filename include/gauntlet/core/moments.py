@@ -53,7 +53,7 @@ def components(names: Sequence[str], weights: Sequence[float], columns: Sequence
     one, other = np.triu_indices(len(names), 1)
     spreads = (np.square(ranked) - 1) * (math.sqrt(5) / 2)
     told = [f"level of {name}" for name in names] + [f"spread of {name}" for name in names]
-    told += [f"{names[i]} with {names[j]}" for i, j in zip(one, other, strict=True)]
+    told += [f"{names[i]} with {names[j]}" for i, j in zip(one.tolist(), other.tolist(), strict=True)]
     weight = np.concatenate((share, share, np.sqrt(share[one] * share[other])))
     return Components(
         tuple(told),

@@ -18,8 +18,8 @@ from gauntlet.core.records.model import Task
 from gauntlet.core.specs.drift import PerformanceSection
 
 Floats = NDArray[np.float64]
-LEVEL = 0.4
-"""Share of a check's alpha for labels; the rest is for inputs and scores."""
+LEVEL, ESTIMATED = 0.4, 0.1
+"""Shares of a check's alpha for labels, and for the estimate without any; the rest is for inputs and scores."""
 DRAWS = 200
 MOST = 20_000
 """Rows on which an estimate is drawn."""
@@ -92,7 +92,7 @@ def compare_performance(
         return _compare_losses(task, baseline, current, section, alpha)
     before, now = auc(baseline), auc(current)
     if before is None or now is None:
-        return _unknown("roc_auc", len(current), "one class only: a ROC AUC is not defined")
+        return unknown("roc_auc", len(current), "one class only: a ROC AUC is not defined")
     found = _judged("roc_auc", before, now, before.value - now.value, section.drop, alpha)
     return _with_calibration(found, current, section, alpha)
 
@@ -103,7 +103,14 @@ def _compare_losses(
     name = "mean_absolute_error" if task is Task.REGRESSION else "log_loss"
     before, now = mean_loss(task, baseline), mean_loss(task, current)
     if before is None or now is None or not before.value > 0 or not math.isfinite(now.value):
-        return _unknown(name, len(current), "the loss is not defined")
+        return unknown(name, len(current), "the loss is not defined")
+    return compare_losses(name, before, now, section, alpha)
+
+
+def compare_losses(
+    name: str, before: Quality, now: Quality, section: PerformanceSection, alpha: float
+) -> PerformanceDrift:
+    """Has a mean loss risen by more than its limit, relative to what it was?"""
     relative = Quality(1.0, before.error / before.value, before.rows)
     scaled = Quality(now.value / before.value, now.error / before.value, now.rows)
     found = _judged(name, relative, scaled, scaled.value - 1, section.drop, alpha)
@@ -178,10 +185,11 @@ def _with_calibration(
 def _too_few(task: Task, rows: int, section: PerformanceSection) -> PerformanceDrift:
     name = {Task.BINARY: "roc_auc", Task.REGRESSION: "mean_absolute_error"}.get(task, "log_loss")
     told = f"{rows} labelled rows in the window; {section.minimum_rows} are needed"
-    return _unknown(name, rows, told).model_copy(update={"required_rows": section.minimum_rows})
+    return unknown(name, rows, told).model_copy(update={"required_rows": section.minimum_rows})
 
 
-def _unknown(name: str, rows: int, sentence: str) -> PerformanceDrift:
+def unknown(name: str, rows: int, sentence: str) -> PerformanceDrift:
+    """Nothing can be said of a metric, and why."""
     return PerformanceDrift(
         metric=name,
         outcome=Outcome.INCONCLUSIVE,
@@ -228,7 +236,7 @@ def estimated(baseline: Scored, scores: Floats, section: PerformanceSection, alp
 
     known, announced, now = auc(baseline), estimate_auc(baseline.scores), estimate_auc(scores)
     if known is None or announced is None or now is None:
-        return _unknown("roc_auc", len(scores), "too few rows or one class only").model_copy(update={"estimate": True})
+        return unknown("roc_auc", len(scores), "too few rows or one class only").model_copy(update={"estimate": True})
     corrected = Quality(now.value + known.value - announced.value, math.hypot(now.error, known.error), now.rows)
     found = _judged("roc_auc", known, corrected, known.value - corrected.value, section.drop, alpha)
     reach = float(ndtri(1 - alpha)) * corrected.error
@@ -245,6 +253,7 @@ def checked_against(estimate: PerformanceDrift, earlier: PerformanceDrift, measu
     """What an earlier estimate said of rows whose labels have come since."""
     if earlier.current is None or measured.current is None:
         return estimate.sentence
-    return (
-        f"{estimate.sentence}; an earlier estimate said {earlier.current:.3f} where labels say {measured.current:.3f}"
-    )
+    told = f"an earlier estimate said {earlier.current:.4g} where labels say {measured.current:.4g}"
+    low, high = earlier.interval or (-math.inf, math.inf)
+    held = low <= measured.current <= high
+    return f"{estimate.sentence}; {told}, {'within' if held else 'outside'} its interval"

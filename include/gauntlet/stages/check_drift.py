@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gauntlet.core.digest import sha256_bytes, sha256_file
-from gauntlet.core.errors import DataRejected, InfrastructureError, MissingRecord
+from gauntlet.core.errors import DataRejected, InfrastructureError, IntegrityError, MissingRecord
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import PulledData, Services
 from gauntlet.core.records.data import DatasetRef, SplitManifest
@@ -129,6 +129,7 @@ def _checked(
         features,
         prediction=scores.prediction,
         performance=scores.performance,
+        estimate=scores.estimate,
         joint=joint,
         domain=domain,
         recurs=_recurring(services, run, spec, profile, current, features),
@@ -181,7 +182,7 @@ def _compared(
 def _within_reach(services: Services, run: RunContext, profile: Profile) -> Window | None:
     try:
         return training_window(services, run, profile)
-    except (MissingRecord, InfrastructureError) as error:
+    except (MissingRecord, InfrastructureError, IntegrityError) as error:
         log.warning("training rows of the champion are out of reach, intervals stay as they are: %s", error)
         return None
 

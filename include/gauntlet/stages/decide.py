@@ -107,7 +107,7 @@ def _ended(services: Services, decision: TriggerDecision) -> bool:
     key = f"{decision.model}/{decision.run}"
     if services.records.find(key, PromotionDecision) is not None:
         return True
-    return any(not receipt.outcome.satisfied for receipt in services.records.named(key, GateReceipt).values())
+    return any(not receipt.satisfied for receipt in services.records.named(key, GateReceipt).values())
 
 
 def _new_rows(services: Services, run: RunContext, spec: ModelSpec, since: datetime | None) -> int | None:

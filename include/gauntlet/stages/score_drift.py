@@ -79,16 +79,19 @@ def _with_labels(
     prediction: FeatureDrift,
     history: Sequence[DriftReport],
 ) -> ScoreFindings:
-    from gauntlet.core.performance import LEVEL, checked_against, compare_performance, estimated
+    from gauntlet.core.loss_estimate import estimated_loss
+    from gauntlet.core.performance import ESTIMATED, LEVEL, checked_against, compare_performance, estimated
 
     section = spec.drift.performance
     assert section is not None
     matured = _matured(services, run, spec, scorer)
     performance = compare_performance(spec.task, baseline, matured, section, spec.drift.alpha * LEVEL)
     label = _drift(spec, "label", _label_levels(spec, baseline), _label_levels(spec, matured))
-    if spec.task is not Task.BINARY:
-        return ScoreFindings(prediction, label, performance)
-    estimate = estimated(baseline, scores, section, spec.drift.alpha)
+    alpha = spec.drift.alpha * ESTIMATED
+    if spec.task is Task.BINARY:
+        estimate = estimated(baseline, scores, section, alpha)
+    else:
+        estimate = estimated_loss(spec.task, baseline, scores, section, alpha)
     earlier = _earlier_estimate(run, spec, history)
     if earlier is not None:
         estimate = estimate.model_copy(update={"sentence": checked_against(estimate, earlier, performance)})

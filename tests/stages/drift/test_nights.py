@@ -12,7 +12,7 @@ from tests.stages.drift.conftest import DAY, MODEL, START, Bench, portfolio
 from gauntlet.core.errors import DataRejected, InfrastructureError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, StatisticResult
-from gauntlet.core.records.gates import PromotionDecision
+from gauntlet.core.records.gates import GateReceipt, GateVerdict, PromotionDecision
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
 from gauntlet.stages.check_drift import check_drift
 from gauntlet.stages.decide import decide
@@ -199,6 +199,35 @@ def verdict(run: str, outcome: Outcome) -> PromotionDecision:
     )
 
 
+def receipt(run: str, outcome: Outcome) -> GateReceipt:
+    return GateReceipt(
+        verdict=GateVerdict(gate="smoke", outcome=outcome, reason="told", mode=None, measurements=()),
+        model=MODEL,
+        run=run,
+        candidate="a",
+        champion="b",
+        holdout="h",
+        spec_digest="s",
+        code_digest="c",
+        started_at=START,
+        finished_at=START,
+    )
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
+def test_a_gate_that_refuses_ends_the_cycle_and_one_that_passes_does_not(bench: Bench, outcome: Outcome) -> None:
+    bench.set_drift(volume=2500, cooldown="1h")
+    bench.source.table = portfolio(3000, 2)
+    bench.source.labelled = portfolio(6000, 4, days=20)
+    first = bench.run(START)
+    check_drift(bench.services, first)
+    assert decide(bench.services, first).kind is TriggerKind.VOLUME
+    bench.services.records.put(first.key, receipt(first.run, outcome), "smoke")
+    again = decide(bench.services, bench.run(START + timedelta(hours=6)))
+    assert (again.action is TriggerAction.SKIP) is (outcome is Outcome.FAILED), again.reason
+
+
 @pytest.mark.usefixtures("champion")
 @pytest.mark.parametrize("outcome", [None, Outcome.FAILED, Outcome.PASSED])
 def test_rows_are_consumed_when_a_cycle_ends_and_not_when_it_was_cut_off(bench: Bench, outcome: Outcome | None) -> None:
@@ -307,3 +336,56 @@ def test_an_interval_around_the_limit_is_refined_from_the_rows_themselves(bench:
 
 def _of(report: DriftReport, feature: str) -> tuple[StatisticResult, ...]:
     return next(one.statistics for one in report.features if (one.feature, one.segment) == (feature, None))
+
+
+@pytest.mark.usefixtures("champion")
+def test_segments_are_read_whole_in_exact_mode(bench: Bench) -> None:
+    bench.set_drift(segments=["region"], mode="exact")
+    bench.train(START - DAY, portfolio(12_000, 3, START - DAY, days=30))
+    bench.source.table = portfolio(6000, 5)
+    report = check_drift(bench.services, bench.run(START))
+    parts = [one for one in report.features if one.segment == "region=south" and one.kind == "numeric"]
+    assert {one.feature for one in parts} == {"income", "amount", "open_loans"}
+    for one in parts:
+        values = {each.statistic: each for each in one.statistics}
+        assert values["ks"].low is None
+        assert values["wasserstein"].low is None
+        assert one.outcome is not Outcome.FAILED
+    south = bench.source.table.filter(pa.compute.equal(bench.source.table["region"], "south"))
+    assert {one.current_rows for one in parts} == {south.num_rows}
+
+
+@pytest.mark.usefixtures("champion")
+def test_what_goes_with_what_is_looked_at_and_kept_for_the_next_window(bench: Bench) -> None:
+    from tests.stages.drift.conftest import IMPORTANCES
+
+    def night(seed: int, until: object, *, tied: bool) -> pa.Table:
+        table = portfolio(6000, seed, until)  # type: ignore[arg-type]
+        if not tied:
+            return table
+        loans = np.sort(table["open_loans"].to_numpy())[np.argsort(np.argsort(table["amount"].to_numpy()))]
+        return table.set_column(table.column_names.index("open_loans"), "open_loans", pa.array(loans))
+
+    assert IMPORTANCES["open_loans"] > 0
+    bench.source.table = night(5, START, tied=False)
+    calm = check_drift(bench.services, bench.run(START))
+    assert calm.action is DriftAction.NONE, calm.reason
+    assert calm.means_rows == 6000
+    assert "amount with open_loans" in calm.means
+    bench.source.table = night(6, START + DAY, tied=True)
+    tied = check_drift(bench.services, bench.run(START + DAY))
+    assert {one.outcome for one in tied.features} == {Outcome.PASSED}
+    assert tied.action is DriftAction.INVESTIGATE
+    assert "amount with open_loans" in tied.reason
+
+
+def test_training_rows_out_of_reach_leave_the_pairs_open(bench: Bench) -> None:
+    champion = bench.train(START - 2 * DAY, portfolio(20_000, 1, START - 2 * DAY, days=30))
+    assert champion
+    for path in (bench.folder / "blobs").rglob("train-*.parquet"):
+        path.unlink()
+    bench.source.table = portfolio(60_000, 5)
+    report = check_drift(bench.services, bench.run(START))
+    assert report.joint is not None
+    assert report.joint.outcome is Outcome.INCONCLUSIVE
+    assert (report.means, report.means_rows) == ({}, 0)
