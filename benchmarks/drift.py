@@ -211,7 +211,7 @@ def compared(rows: int, folder: Path, peers: bool) -> dict[str, dict[str, Any]]:
         try:
             found[name] = measure_peer(peer, str(reference), str(current))
         except Unavailable as reason:
-            print(f"  skipped {name}: {reason}")
+            print(f"  not run, {name}: {reason}")
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -44,17 +45,25 @@ class Unavailable(Exception):
 
 def python_of(peer: Peer) -> Path:
     """The interpreter of a peer's environment, which is made when it is not there."""
-    home = CACHE / f"{peer.name}-py{sys.version_info.major}{sys.version_info.minor}"
+    home = CACHE / f"{peer.name}-py311"
     ready, python = home / "ready", home / "bin" / "python"
     wanted = "\n".join(peer.requirements)
     if not ready.exists() or ready.read_text() != wanted:
-        _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_S)
+        _run([_interpreter(), "-m", "venv", "--clear", str(home)], INSTALL_S)
         _run(
             [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.requirements],
             INSTALL_S,
         )
         ready.write_text(wanted)
     return python
+
+
+def _interpreter() -> str:
+    """Python 3.11, for which the pins were chosen; this one where it is 3.11 itself."""
+    found = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
+    if found is None:
+        raise Unavailable("the peers' pins need python3.11 on the PATH")
+    return found
 
 
 def measure(peer: Peer, *arguments: str) -> dict[str, Any]:

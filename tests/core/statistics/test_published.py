@@ -32,6 +32,12 @@ def test_fishers_tea_like_table_has_the_known_phi() -> None:
     assert cramers_v(placebo, aspirin) == pytest.approx((25.0139 / 22_071) ** 0.5, abs=1e-5)
 
 
+def test_cramers_v_of_scipys_documentation() -> None:
+    """SciPy's documentation of ``association``: a table of four rows and two columns."""
+    table = np.array([[100, 150], [203, 322], [420, 700], [320, 210]])
+    assert cramers_v(table[:, 0], table[:, 1]) == pytest.approx(0.18617813077483678, rel=1e-12)
+
+
 def test_psi_is_the_symmetrised_kullback_leibler_divergence() -> None:
     """Kullback and Leibler (1951) J divergence; for N(0,1) against N(d,1) it is d^2."""
     edges = np.linspace(-9, 9, 4001)
@@ -41,6 +47,19 @@ def test_psi_is_the_symmetrised_kullback_leibler_divergence() -> None:
     divergences = scipy.stats.entropy(p, q) + scipy.stats.entropy(q, p)
     assert psi(p, q) == pytest.approx(divergences)
     assert scipy.stats.entropy(p, q) == pytest.approx(0.0852996, abs=1e-6)
+
+
+def test_psi_of_kullbacks_example_is_the_sum_of_both_published_divergences() -> None:
+    """Kullback, Information Theory and Statistics (1959), table 2.1, example 1.2: 0.0852996 and 0.0974550 nats."""
+    p, q = np.array([0.36, 0.48, 0.16]), np.array([1 / 3, 1 / 3, 1 / 3])
+    assert psi(p, q) == pytest.approx(0.0852996 + 0.0974550, abs=2e-6)
+
+
+def test_jensen_shannon_of_scipys_documentation() -> None:
+    """SciPy's documentation of ``jensenshannon``, in nats; ours is in bits."""
+    nats = 0.46450140402245893
+    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(nats / np.log(2) ** 0.5)
+    assert jensen_shannon(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])) == pytest.approx(1.0)
 
 
 def test_distances_are_scipys() -> None:
