@@ -24,8 +24,9 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.model import Calibration, RegisteredVersion, ReleaseRef
-from gauntlet.core.records.rollout import Quarantine, RolloutPhase, RolloutState
+from gauntlet.core.records.rollout import CanaryAnalysis, Quarantine, RolloutPhase, RolloutState
 from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.core.specs.rollout import SHADOW
 from gauntlet.stages.close_rollout import close_rollout
 from gauntlet.stages.open_rollout import open_rollout
 from gauntlet.stages.preflight import preflight
@@ -94,6 +95,16 @@ class Live:
             assert time.monotonic() < deadline, state.reason
         return state
 
+    def leave_the_shadow(self) -> RolloutState:
+        """Traffic and ticks until the shadow is over."""
+        deadline = time.monotonic() + 30
+        while True:
+            self.traffic(50)
+            state = tick(self.services, self.run, SHADOW)
+            if state.phase is not RolloutPhase.SHADOW:
+                return state
+            assert time.monotonic() < deadline, state.reason
+
 
 @pytest.fixture(scope="module")
 def champion() -> Trained:
@@ -101,9 +112,10 @@ def champion() -> Trained:
 
 
 @pytest.fixture
-def live(tmp_path: Path, champion: Trained) -> Iterator[Live]:
+def live(tmp_path: Path, champion: Trained, request: pytest.FixtureRequest) -> Iterator[Live]:
     store = open_store(f"sqlite:///{tmp_path}/control.db", clock=WallClock())
-    spec_ = spec(steps=STEPS, tick="100ms", lease="30s").model_copy(update={"model": MODEL})
+    more = getattr(request, "param", {})
+    spec_ = spec(**{"steps": STEPS, "tick": "100ms", "lease": "30s", **more}).model_copy(update={"model": MODEL})
     first = write_release(tmp_path / "releases" / "one", champion, "v-one")
     unused = cast("Any", None)
     with running(tmp_path, workers=1, ready=False) as server:
@@ -170,3 +182,37 @@ def test_a_challenger_that_scores_otherwise_is_out_at_the_first_step(live: Live,
     live.traffic(50)
     answers = live.server.predict({**live.champion.rows[0], "customer": "anybody"}).json()
     assert answers["version_id"] == "v-one" or "v-one" in str(answers)
+
+
+SHADOWED = {"shadow": {"hold": "300ms", "requests": 50}}
+
+
+@pytest.mark.parametrize("live", [SHADOWED], indirect=True)
+def test_a_shadow_scores_every_request_and_answers_none(live: Live, tmp_path: Path) -> None:
+    live.challenge(write_release(tmp_path / "releases" / "two", train(1, trees=14), "v-two"))
+    open_rollout(live.services, live.run)
+    preflight(live.services, live.run)
+    state = tick(live.services, live.run, SHADOW)
+    assert state.phase is RolloutPhase.SHADOW
+    row = {**live.champion.rows[0], "customer": "one"}
+    assert "v-two" not in live.server.predict(row).text
+    state = live.leave_the_shadow()
+    assert (state.phase, state.step) == (RolloutPhase.STEP, 0)
+    judged = live.services.records.get(live.run.key, CanaryAnalysis, "step-0")
+    assert judged.outcome is Outcome.PASSED
+    assert judged.paired >= 50
+    assert {metric.metric for metric in judged.metrics} >= {"shadow_errors", "score_psi", "golden"}
+
+
+@pytest.mark.parametrize("live", [SHADOWED], indirect=True)
+def test_a_challenger_that_scores_otherwise_is_out_before_anybody_meets_it(live: Live, tmp_path: Path) -> None:
+    high = Calibration(method="isotonic", x=(0.0, 1.0), y=(0.6, 1.0))
+    live.challenge(write_release(tmp_path / "releases" / "two", train(1, calibration=high), "v-two"))
+    open_rollout(live.services, live.run)
+    preflight(live.services, live.run)
+    state = tick(live.services, live.run, SHADOW)
+    with pytest.raises(RolloutAborted, match="taken out in shadow"):
+        live.leave_the_shadow()
+    rows = live.services.journal.read(MODEL, state.started_at, WallClock().now())
+    assert set(rows.column("arm").to_pylist()) == {"stable"}
+    assert live.server.reports()[0]["canary"] is None
