@@ -82,8 +82,14 @@ def _is_free(name: str, sample: Sample) -> bool:
 
 
 def _sums(counts: Counts, values: Floats) -> Floats:
-    """counts (b, n) times values (n,) or (n, k)."""
-    return np.asarray(counts.astype(np.float64, copy=False) @ values)
+    """counts (b, n) times values (n,) or (n, k).
+
+    Not a product by BLAS: that adds up in another order with another number of threads, and a verdict must have the
+    same bytes everywhere; its threads also stand in the way of those that draw the replicates.
+    """
+    if values.ndim == 1:
+        return np.asarray(np.einsum("bn,n->b", counts, values))
+    return np.column_stack([np.einsum("bn,n->b", counts, np.ascontiguousarray(column)) for column in values.T])
 
 
 def _total(counts: Counts) -> Floats:
@@ -255,12 +261,22 @@ def _curve(sample: Sample) -> Callable[[Counts], tuple[Floats, Floats]]:
 
 
 def _pr_auc(sample: Sample) -> Weighted:
-    curve = _curve(sample)
+    """Mean over the positives of the precision from the highest score down to each one's, its ties included."""
+    order = np.argsort(-sample.score, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(sample.score[order]) != 0, True))
+    places = np.flatnonzero(sample.label[order] == 1)
+    positive = order[places]
+    # For each positive: the last row, and the last positive, of its tie group.
+    until = ends[np.searchsorted(ends, places)]
+    last = np.searchsorted(places, until, side="right") - 1
 
     def weighted(counts: Counts) -> Floats:
-        hits, rows = curve(counts)
-        precision = hits / np.maximum(rows, EPSILON)
-        return np.asarray((np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1) / hits[:, -1])
+        kind = np.float64 if counts.dtype.kind == "f" else np.int32
+        rows = np.cumsum(counts[:, order], axis=1, dtype=kind)[:, until]
+        own = counts[:, positive].astype(np.float64)
+        hits = np.cumsum(own, axis=1)
+        precision = hits[:, last] / np.maximum(rows, EPSILON)
+        return np.asarray(np.einsum("bp,bp->b", own, precision) / hits[:, -1])
 
     return weighted
 

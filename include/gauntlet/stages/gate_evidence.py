@@ -87,7 +87,7 @@ def gather(
         split=records.find(key, SplitManifest),
         leakage=records.find(key, LeakageReport),
         evaluation=about.evaluation,
-        frame=_frame(services, about, wanted_columns(about.spec, name)) if gate.holdout else None,
+        frame=_frame(services, about, wanted_columns(about.spec, name), beside=gate.beside) if gate.holdout else None,
         probe=records.find(key, ProbeReport),
         observations=observations,
         champion_facts=_champion_facts(services, about),
@@ -161,10 +161,10 @@ def wanted_columns(spec: ModelSpec, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spec.gates.config(name).columns + (profit.reads if profit else ())))
 
 
-def _frame(services: Services, about: Subject, wanted: tuple[str, ...]) -> Frame:
+def _frame(services: Services, about: Subject, wanted: tuple[str, ...], *, beside: bool) -> Frame:
     path = services.blobs.fetch(about.evaluation.uri, about.evaluation.sha256)
     frame = frame_of(read_verified(path, _present(path, wanted)))
-    if about.champion is None:
+    if about.champion is None or not beside:
         return frame
     return Frame(**{**frame.__dict__, "seen": _seen(services, about, frame.row_key)})
 

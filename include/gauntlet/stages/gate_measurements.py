@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +77,13 @@ def _snapshot(services: Services, about: Subject) -> tuple[DatasetRef, SplitMani
     return dataset, split
 
 
-def holdout_rows(services: Services, about: Subject, rows: int) -> pa.Table:
-    """Raw holdout rows, evenly spaced over its order, at most ``rows``."""
+def holdout_rows(services: Services, about: Subject, rows: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Raw holdout rows, evenly spaced over its order, at most ``rows``; all columns by default."""
     import numpy as np
     import pyarrow as pa
 
     dataset, split = _snapshot(services, about)
-    table = read_snapshot(services, dataset)
+    table = read_snapshot(services, dataset, columns)
     places = np.flatnonzero(read_parts(services, split) == PARTS.index("holdout"))
     if not len(places):
         raise MissingEvidence("the holdout has 0 rows")
@@ -105,8 +105,9 @@ def _change(one: Floats, other: Floats) -> float | None:
 
 def _label_quality(services: Services, about: Subject, config: Any) -> Iterator[Observation]:
     dataset, _ = _snapshot(services, about)
-    table = read_snapshot(services, dataset)
     source = about.spec.source.columns
+    asked = [*about.spec.source.features.all, source.label, *config.columns]
+    table = read_snapshot(services, dataset, list(dict.fromkeys(asked)))
     origin = config.generated and column_values(table.column(config.generated.column))
     yield from label_facts(
         about.spec.task,
@@ -123,8 +124,9 @@ def _robustness(services: Services, about: Subject, config: Any) -> Iterator[Obs
 
     scorer = services.scorers.load(_folder(services, about))
     features = scorer.sidecar.features
-    table = holdout_rows(services, about, config.rows)
-    inputs = table.select([feature.name for feature in features])
+    names = [feature.name for feature in features]
+    table = holdout_rows(services, about, config.rows, list(dict.fromkeys([*names, *_judged_by(about)])))
+    inputs = table.select(names)
     base = scorer.score_table(inputs)
     metric = config.metric or PRIMARY[about.spec.task]
     random = np.random.default_rng(int(about.trained.release.digest[:15], 16))
@@ -138,6 +140,12 @@ def _robustness(services: Services, about: Subject, config: Any) -> Iterator[Obs
             found = None if value is None or after is None else METRICS[metric].sign * (value - after)
             baseline = value
         yield Observation(kind=kind, subject=feature, rows=len(table), value=found, baseline=baseline)
+
+
+def _judged_by(about: Subject) -> list[str]:
+    """The columns that a metric is computed from, beside the scores."""
+    columns, profit = about.spec.source.columns, about.spec.gates.profit
+    return [columns.label, *([columns.weight] if columns.weight else []), *(profit.reads if profit else ())]
 
 
 def _metric(about: Subject, metric: str, table: pa.Table, scores: Floats) -> float | None:
@@ -179,7 +187,7 @@ def _batch_invariance(services: Services, about: Subject, config: Any) -> Iterat
 
 def _inputs(services: Services, about: Subject, scorer: Scorer, rows: int) -> pa.Table:
     names = [feature.name for feature in scorer.sidecar.features]
-    return holdout_rows(services, about, rows).select(names)
+    return holdout_rows(services, about, rows, names)
 
 
 def _determinism(services: Services, about: Subject, config: Any) -> Iterator[Observation]:
@@ -227,9 +235,10 @@ def _feature_health(services: Services, about: Subject, config: Any) -> Iterator
     names = [feature.name for feature in scorer.sidecar.features]
     for name, share in gain_shares((folder / "model.txt").read_bytes(), names).items():
         yield Observation(kind=feature_health.IMPORTANCE, subject=name, rows=rows, value=share)
-    train = _train_columns(services, about, names)
+    doubtful = [feature.name for feature in scorer.sidecar.features if not _varies(feature)]
+    train = _train_columns(services, about, doubtful)
     for feature in scorer.sidecar.features:
-        constant = float(_constant(feature, train))
+        constant = float(feature.name in doubtful and _constant(train.column(feature.name)))
         yield Observation(kind=feature_health.CONSTANT, subject=feature.name, rows=rows, value=constant)
     if about.spec.training.monotone:
         yield from _monotone(services, about, scorer)
@@ -243,13 +252,16 @@ def _train_columns(services: Services, about: Subject, names: list[str]) -> pa.T
     return read_snapshot(services, dataset, names).filter(pa.array(mask))
 
 
-def _constant(feature: Feature, train: pa.Table) -> bool:
+def _varies(feature: Feature) -> bool:
+    """Whether the sidecar alone tells that training saw more than one value."""
+    return feature.kind is FeatureKind.NUMERIC and feature.minimum != feature.maximum
+
+
+def _constant(column: pa.ChunkedArray) -> bool:
     """Whether training saw one value only, a missing one counting as a value."""
     import pyarrow.compute as pc
 
-    if feature.kind is FeatureKind.NUMERIC and feature.minimum != feature.maximum:
-        return False
-    return bool(pc.count_distinct(train.column(feature.name), mode="all").as_py() <= 1)
+    return bool(pc.count_distinct(column, mode="all").as_py() <= 1)
 
 
 def _monotone(services: Services, about: Subject, scorer: Scorer) -> Iterator[Observation]:

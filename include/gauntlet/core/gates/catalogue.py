@@ -47,6 +47,8 @@ class Gate:
     question: str
     holdout: bool = False
     """Whether judging reads the holdout's labels, which the read budget counts."""
+    beside: bool = False
+    """Whether it compares with the champion, and so must know which rows that one has seen."""
     measured: bool = False
     """Whether something has to be measured for it, beyond the records of earlier tasks."""
     waivable: bool = True
@@ -63,7 +65,12 @@ GATES: Mapping[str, Gate] = {
         label_quality.LabelQualityConfig, label_quality.evaluate, "Are the labels fit to learn from?", measured=True
     ),
     "leakage": Gate(
-        leakage.LeakageConfig, leakage.evaluate, "Is the holdout unseen by both models?", holdout=True, waivable=False
+        leakage.LeakageConfig,
+        leakage.evaluate,
+        "Is the holdout unseen by both models?",
+        holdout=True,
+        beside=True,
+        waivable=False,
     ),
     "absolute_performance": Gate(
         absolute_performance.AbsolutePerformanceConfig,
@@ -79,11 +86,14 @@ GATES: Mapping[str, Gate] = {
         versus_champion.evaluate,
         "Is it no worse than the champion, and better somewhere?",
         holdout=True,
+        beside=True,
     ),
     "calibration": Gate(
         calibration.CalibrationConfig, calibration.evaluate, "Do scores mean what they say?", holdout=True
     ),
-    "slices": Gate(slices.SlicesConfig, slices.evaluate, "Is every declared slice served well?", holdout=True),
+    "slices": Gate(
+        slices.SlicesConfig, slices.evaluate, "Is every declared slice served well?", holdout=True, beside=True
+    ),
     "fairness": Gate(fairness.FairnessConfig, fairness.evaluate, "Are groups treated alike?", holdout=True),
     "overfit": Gate(overfit.OverfitConfig, overfit.evaluate, "Has it learnt its rows by heart?", holdout=True),
     "robustness": Gate(

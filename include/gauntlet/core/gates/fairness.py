@@ -13,7 +13,7 @@ from pydantic import Field
 
 from gauntlet.core.gates.config import GateConfig, Share
 from gauntlet.core.gates.evidence import Evidence, Frame, need, rows_of
-from gauntlet.core.gates.slices import MISSING, name_of
+from gauntlet.core.gates.slices import MISSING, by_name
 from gauntlet.core.gates.verdict import check, conclude, measurement, number, too_few
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.gates import GateVerdict, Measurement
@@ -78,15 +78,13 @@ def _attribute(frame: Frame, name: str, threshold: float, config: FairnessConfig
     if name not in frame.columns:
         yield _absent(name, len(frame), config)
         return
-    groups = np.array([name_of(value) for value in frame.columns[name]], dtype=object)
     if not np.isfinite(frame.candidate).all():
         yield measurement(NAME, Outcome.ERROR, f"{name}: some of {number(len(frame))} scores are NaN", n=len(frame))
         return
-    yield check(
-        "share_without_attribute", float(np.mean(groups == MISSING)), "≤", config.missing, n=len(frame), where=name
-    )
+    masks = by_name(frame.columns[name])
+    nobody = float(np.mean(masks.pop(MISSING, np.zeros(len(frame), dtype=bool))))
+    yield check("share_without_attribute", nobody, "≤", config.missing, n=len(frame), where=name)
     favoured = (frame.candidate >= threshold) == (config.favourable == "above")
-    masks = {group: np.asarray(groups == group) for group in sorted(set(groups.tolist()) - {MISSING})}
     if few := [item for group, mask in masks.items() for item in _support(frame, f"{name}={group}", mask, config)]:
         yield from few
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -106,19 +106,33 @@ def evaluate(evidence: Evidence, config: SlicesConfig) -> GateVerdict:
 
 def declared(frame: Frame, config: SlicesConfig) -> tuple[list[Slice], list[Measurement]]:
     """The slices that the spec declares, and what is wrong with the list."""
-    import numpy as np
-
     slices: list[Slice] = []
     problems: list[Measurement] = []
     for column, section in config.by.items():
         if column not in frame.columns:
             problems.append(_problem(column, f"slice column {column!r} is not among the evaluated columns", len(frame)))
             continue
-        names = np.array([name_of(value) for value in frame.columns[column]], dtype=object)
-        found = sorted(set(names.tolist()))
-        problems += _unlisted(column, found, section, len(frame), config.most)
-        slices += [Slice(column, name, np.asarray(names == name)) for name in found[: config.most]]
+        groups = by_name(frame.columns[column])
+        problems += _unlisted(column, list(groups), section, len(frame), config.most)
+        slices += [Slice(column, name, groups[name]) for name in list(groups)[: config.most]]
     return slices, problems
+
+
+def by_name(values: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.bool_]]:
+    """The rows of each value's name, shape (n,) each, in the order of the names."""
+    import numpy as np
+
+    if values.dtype.kind == "f":
+        distinct, codes = np.unique(values, return_inverse=True)
+        known = [name_of(value) for value in distinct]
+    else:
+        # One look-up per row: values that compare equal but are of another type have other names.
+        places: dict[tuple[type, object], int] = {}
+        codes = np.array([places.setdefault((type(value), value), len(places)) for value in values], dtype=np.intp)
+        known = [name_of(value) for _, value in places]
+    names = sorted(set(known))
+    at = np.array([names.index(name) for name in known], dtype=np.intp)
+    return {name: np.asarray(at[codes] == place) for place, name in enumerate(names)}
 
 
 def name_of(value: object) -> str:
