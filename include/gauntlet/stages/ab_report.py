@@ -86,7 +86,8 @@ def _reports(
 ) -> tuple[ABReport, ...]:
     import numpy as np
 
-    rows = drawn(table, rollout=state.rollout, weight_ppm=judged.weight_ppm, step_epoch=state.step_epoch)
+    # The window began with the stage, so its weight tells its rows; the rollout itself may have gone on since.
+    rows = drawn(table, rollout=state.rollout, weight_ppm=judged.weight_ppm, step_epoch=0)
     arm, units, then = _canary(table), units_of(table), units_of(earlier[0])
     everybody = np.ones(earlier[0].num_rows, dtype=bool)
     found = []

@@ -28,7 +28,7 @@ const rolloutLine = ({ rollout }) =>
     "div",
     { class: "bar" },
     badge("running", words(rollout.phase)),
-    el("span", { class: "text clamp" }, `Rollout of v${rollout.candidate.version}, step ${rollout.step + 1}: ${rollout.reason}`),
+    el("span", { class: "text clamp" }, `Rollout of v${rollout.candidate.version}, ${rollout.step < 0 ? "shadow" : `step ${rollout.step + 1}`}: ${rollout.reason}`),
   );
 
 const registryLine = (registry) => {
