@@ -17,7 +17,7 @@ from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.gates import GateReceipt, GateVerdict, PromotionDecision
-from gauntlet.core.records.ledger import RollbackReport
+from gauntlet.core.records.ledger import DrillReport, RollbackReport
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.exporter import GAUGES, PipelineCollector
@@ -114,6 +114,20 @@ def write_a_night(services: Services) -> None:
         registry="aliases followed",
     )
     services.records.put(run.key, rollback)
+    drill = DrillReport(
+        model=MODEL,
+        key="k",
+        outcome=Outcome.PASSED,
+        reason="back in time",
+        champion=version(2),
+        target=version(1),
+        seconds=0.125,
+        golden=0.0,
+        servers=1,
+        routing_epoch=10,
+        at=AT,
+    )
+    services.records.put(run.key, drill)
 
 
 def test_a_model_without_history_has_no_numbers_it_cannot_have(services: Services) -> None:
@@ -132,6 +146,7 @@ def test_a_night_is_told_gate_by_gate(services: Services) -> None:
     assert number(found, "gauntlet_promotion_satisfied") == 0
     assert number(found, "gauntlet_run_opened_timestamp_seconds") == AT.timestamp()
     assert number(found, "gauntlet_recovery_seconds") == pytest.approx(0.25)
+    assert (number(found, "gauntlet_drill_seconds"), number(found, "gauntlet_drill_satisfied")) == (0.125, 1)
 
 
 def test_an_unreadable_model_is_counted_and_told_nothing_about(

@@ -15,7 +15,7 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
-from gauntlet.core.records.ledger import RollbackReport
+from gauntlet.core.records.ledger import DrillReport, RollbackReport
 from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, Severity
 from gauntlet.core.records.rollout import PPM, RolloutState
 from gauntlet.core.records.run import RunContext
@@ -39,6 +39,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gauntlet_rollout_phase_info": ("Where the newest rollout stands.", ("phase",)),
     "gauntlet_rollout_updated_timestamp_seconds": ("When the newest rollout was last looked at.", ()),
     "gauntlet_recovery_seconds": ("From the decision to the last server without the offender, last rollback.", ()),
+    "gauntlet_drill_seconds": ("The same of the last rehearsed rollback.", ()),
+    "gauntlet_drill_satisfied": ("Whether the last rehearsed rollback went as it must.", ()),
     "gauntlet_transition_open": ("Whether a promotion or rollback waits to be finished.", ()),
     "gauntlet_alerts_open": ("Open alerts.", ("layer", "severity")),
     "gauntlet_layer_healthy": ("Whether the newest look at a layer found nothing wrong.", ("layer",)),
@@ -89,6 +91,10 @@ def samples_of(services: Services, model: str) -> Iterator[Sample]:
     yield from _watching(services, model)
     for report in services.records.newest(model, RollbackReport):
         yield "gauntlet_recovery_seconds", (), report.seconds
+    for drill in services.records.newest(model, DrillReport):
+        yield "gauntlet_drill_satisfied", (), drill.outcome.satisfied
+        if drill.seconds is not None:
+            yield "gauntlet_drill_seconds", (), drill.seconds
 
 
 def _traffic(services: Services, model: str) -> Iterator[Sample]:

@@ -19,6 +19,7 @@ from gauntlet.stages.history import history
 from gauntlet.stages.line import EVERY, set_line
 from gauntlet.stages.rollback import rollback
 from gauntlet.views.recoveries import recoveries
+from gauntlet.views.trends import trend
 
 GOLDEN = {"rows": [{"income": 1.0}, {"income": 2.0}], "scores": [0.1, 0.2], "tolerance": 1e-9}
 
@@ -142,3 +143,5 @@ def test_drills_and_rollbacks_are_told_together(world: Drilled) -> None:
         ("drill", 2, Outcome.PASSED),
     ]
     assert all(one.seconds > 0 for one in told)
+    marks = [(mark.kind, mark.version) for mark in trend(world.services, MODEL).marks if mark.kind != "promotion"]
+    assert marks == [("drill", 2), ("rollback", 2)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
 from gauntlet.core.records.drift import DriftSummary
 from gauntlet.core.records.gates import GateReceipt
-from gauntlet.core.records.ledger import PromotionRecord, RollbackReport
+from gauntlet.core.records.ledger import DrillReport, PromotionRecord, RollbackReport
 from gauntlet.core.records.rollout import RolloutPhase, RolloutState
 from gauntlet.views.strips import nightly_runs
 
@@ -43,7 +44,7 @@ class Series(Record):
 
 
 class Mark(Record):
-    """A promotion, a rollback, or a canary that was taken out."""
+    """A promotion, a rollback or its rehearsal, or a canary that was taken out."""
 
     kind: str
     at: Instant
@@ -140,9 +141,19 @@ def _marks(services: Services, model: str) -> list[Mark]:
         Mark(kind="rollback", at=one.decided_at, version=one.offender.version, text=one.sentence)
         for one in newest(model, RollbackReport, EVENTS)
     ]
+    rehearsed = [
+        Mark(
+            kind="drill" if one.outcome.satisfied else "drill failed",
+            at=one.at,
+            version=one.champion.version,
+            text=one.reason,
+        )
+        for one in newest(model, DrillReport, EVENTS)
+        if one.champion is not None and one.outcome is not Outcome.INCONCLUSIVE
+    ]
     withdrawn = [
         Mark(kind="canary rolled back", at=one.updated_at, version=one.candidate.version, text=one.reason)
         for one in newest(model, RolloutState, EVENTS)
         if one.phase is RolloutPhase.ROLLED_BACK
     ]
-    return sorted([*promoted, *returned, *withdrawn], key=lambda mark: mark.at)
+    return sorted([*promoted, *returned, *rehearsed, *withdrawn], key=lambda mark: mark.at)

@@ -3,7 +3,7 @@ import { ask } from "./api.js";
 import { axis, chart, legend } from "./charts.js";
 import { badge, cells, el, empty, number, table, when, words } from "./dom.js";
 
-const KINDS = { promotion: ["good", "▲"], rollback: ["bad", "▼"], "canary rolled back": ["warn", "▽"] };
+const KINDS = { promotion: ["good", "▲"], rollback: ["bad", "▼"], "canary rolled back": ["warn", "▽"], drill: ["dim", "◇"], "drill failed": ["bad", "◆"] };
 
 const limits = (paint, one) =>
   [[one.minimum, "at least"], [one.maximum, "at most"]]
@@ -43,9 +43,9 @@ export const trend = {
     return [
       el("div", { class: "legend" }, "Holdout of each night. ", Object.entries(KINDS).map(([kind, [, sign]]) => el("span", {}, `${sign} ${kind}`))),
       el("div", { class: "pair" }, data.series.map((one) => picture(one, data.marks))),
-      el("h3", {}, "Promotions and rollbacks"),
+      el("h3", {}, "Promotions, rollbacks and drills"),
       data.marks.length
-        ? table(["When", "What", "Version", "Why"], [...data.marks].reverse().map((mark) => cells(when(mark.at), badge(mark.kind === "promotion" ? "passed" : "failed", mark.kind), `v${mark.version}`, mark.text)))
+        ? table(["When", "What", "Version", "Why"], [...data.marks].reverse().map((mark) => cells(when(mark.at), badge(["promotion", "drill"].includes(mark.kind) ? "passed" : "failed", mark.kind), `v${mark.version}`, mark.text)))
         : empty("Nothing has been promoted or rolled back in these nights."),
     ];
   },
