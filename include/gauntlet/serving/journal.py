@@ -26,8 +26,10 @@ from gauntlet.core.specs.serving import JournalPolicy
 SUFFIX = ".seg"
 HEARTBEAT_S = 0.25
 """With nothing to write, how often a segment says that nothing happened."""
-CHUNK = 2000
+CHUNK = 500
 """Rows per frame: more would keep the request path waiting for the interpreter lock."""
+STEP_BACK_US = 1_000_000
+"""When the machine's clock goes back by more than this, the segments go on in a folder of their own."""
 
 Row = tuple[Any, ...]
 _AT = itemgetter(1)
@@ -43,7 +45,8 @@ class Stream:
 
     def __init__(self, folder: Path, worker: str, policy: JournalPolicy, capacity: int) -> None:
         """Segments go to ``folder/<worker>/<first microsecond>.seg``."""
-        self.folder = folder / worker
+        self.folder = self._first = folder / worker
+        self._turn = 0
         self.policy = policy
         self.queue: deque[Row] = deque()
         self.capacity = capacity
@@ -62,9 +65,11 @@ class Stream:
 
     def write(self, *, segment_bytes: int, segment_s: float) -> bool:
         """Write what is queued, or a heartbeat when it is time; whether anything has to be fsynced."""
+        now = now_us()
+        if now < self._last_us - STEP_BACK_US:
+            self._start_over()
         rows = _take(self.queue, CHUNK)
         lost, self.lost = self.lost, 0
-        now = now_us()
         if not rows and not lost and self._file is not None and now - self._last_us < HEARTBEAT_S * 1e6:
             return False
         try:
@@ -82,10 +87,20 @@ class Stream:
         if self._file is None:
             self._open(now)
         first = min(min(map(_AT, rows)), self._last_us) if rows else self._last_us
-        frame = encode_frame(rows, self._sequence, first_us=first, last_us=now, lost=lost)
+        last = max(now, max(map(_AT, rows))) if rows else now
+        frame = encode_frame(rows, self._sequence, first_us=first, last_us=last, lost=lost)
         self._put(frame)
         self._sequence += 1
         self._last_us = now
+
+    def _start_over(self) -> None:
+        """Readers rely on it that times only rise within a folder."""
+        with suppress(OSError):
+            self.close()
+        self._abandon()
+        self._turn += 1
+        self.folder = self._first.with_name(f"{self._first.name}~{self._turn}")
+        self._last_us = 0
 
     def _open(self, now: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +128,11 @@ class Stream:
         """Say that this was all, fsync and close."""
         if self._file is None:
             return
-        self._put(encode_frame([], self._sequence, first_us=self._last_us, last_us=now_us(), kind=Kind.CLOSED))
+        self._put(
+            encode_frame(
+                [], self._sequence, first_us=self._last_us, last_us=max(now_us(), self._last_us), kind=Kind.CLOSED
+            )
+        )
         os.fsync(self._file)
         os.close(self._file)
         self._file = None

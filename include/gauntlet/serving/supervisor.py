@@ -206,7 +206,8 @@ class Supervisor:
             return
         self.report("worker_ended", "", {"worker": worker.name, "how": _how(code)})
         for model in self.config.models:
-            self._repair_folder(model, self.config.journal / model / worker.name)
+            for folder in sorted((self.config.journal / model).glob(f"{worker.name}*")):
+                self._repair_folder(model, folder)
         self._deaths = 0 if time.monotonic() - worker.since > STEADY_S else getattr(self, "_deaths", 0) + 1
         await asyncio.sleep(RESTART_S[min(self._deaths, len(RESTART_S) - 1)])
         await self._start(worker.slot)
@@ -276,11 +277,14 @@ class Supervisor:
 
     def _copy(self, served: ServedVersion, folder: Path) -> None:
         try:
-            source = self._fetch(served.release_uri, served.release_digest)
+            self._copy_durably(self._fetch(served.release_uri, served.release_digest), folder)
         except GauntletError:
             raise
         except OSError as error:
             raise InfrastructureError(f"release {served.release_uri} could not be fetched: {error}") from error
+
+    @staticmethod
+    def _copy_durably(source: Path, folder: Path) -> None:
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.parent.mkdir(parents=True, exist_ok=True)
