@@ -12,6 +12,7 @@ from gauntlet.core.errors import NotPermitted, SpecError
 from gauntlet.core.roles import Action
 from gauntlet.settings import Settings
 from gauntlet.stages.authorize import authorize
+from gauntlet.stages.rollback import begin_rollback
 
 
 @pytest.fixture
@@ -124,3 +125,26 @@ def test_a_line_that_is_nobodys_cannot_be_stopped(world: World, command_line) ->
 
     object.__setattr__(world.services, "specs", Strict())
     assert command_line("line", "stop", "nosuch", "--reason", "typo", eve=("admin",)).exit_code == 2
+
+
+def test_doctor_repairs_what_was_left_half_done(world: World, command_line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gauntlet.doctor.examine", tuple)
+    for content in "ab":
+        world.champion(content)
+    begin_rollback(world.services, MODEL, reason="complaints", actor="ann", request="cli-1")
+    assert world.services.ledger.intent(MODEL) is not None
+    assert "NotPermitted" in command_line("doctor", "--repair", eve=("user",)).output
+    assert world.services.ledger.intent(MODEL) is not None
+    assert command_line("doctor", "--repair", eve=("op",)).exit_code == 0
+    assert world.services.ledger.intent(MODEL) is None
+    assert world.registry.aliases(MODEL) == {"champion": 1}
+
+
+def test_history_tells_how_long_ways_back_took(world: World, command_line) -> None:
+    for content in "ab":
+        world.champion(content)
+    told = command_line("rollback", MODEL, "--reason", "complaints", eve=("user",))
+    assert told.exit_code == 0, told.output
+    shown = command_line("history", MODEL, eve=("viewer",))
+    assert "Ways back" in shown.output
+    assert "id-b → id-a" in shown.output

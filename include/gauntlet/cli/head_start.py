@@ -13,7 +13,7 @@ import os
 import socket
 from getpass import getuser
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 6.0
 CONNECT_S = 1.0
 REQUEST = f"cli-{os.urandom(8).hex()}"
 """The request of this process: what the server does for it and what it does itself is one rollback."""
