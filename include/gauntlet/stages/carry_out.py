@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gauntlet.core.errors import Conflict
+from gauntlet.core.errors import Conflict, GauntletError
 from gauntlet.core.ledger import Change
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import CandidateState
@@ -106,16 +106,21 @@ def withdraw(services: Services, state: RolloutState, reason: str) -> None:
 
 
 def notify(services: Services, state: RolloutState, actions: Iterable[Action]) -> None:
-    """Tell people what the transition wants them to know."""
+    """Tell people what the transition wants them to know.
+
+    A message that cannot be sent is kept in the audit log: it is no reason for a rollout to stand still.
+    """
     for action in actions:
-        if isinstance(action, Alert):
-            for notifier in services.notifiers:
-                notifier.send(
-                    f"{state.model}: {action.text.splitlines()[0][:120]}",
-                    action.text,
-                    severity=action.severity,
-                    labels={"model": state.model, "rollout": state.rollout, "version": str(state.candidate.version)},
-                )
+        if not isinstance(action, Alert):
+            continue
+        subject = f"{state.model}: {action.text.splitlines()[0][:120]}"
+        labels = {"model": state.model, "rollout": state.rollout, "version": str(state.candidate.version)}
+        for notifier in services.notifiers:
+            try:
+                notifier.send(subject, action.text, severity=action.severity, labels=labels)
+            except GauntletError as error:
+                detail = {"text": action.text, "severity": action.severity, "error": str(error)}
+                services.audit.append(ACTOR, "rollout.alert_not_sent", state.model, state.rollout, detail)
 
 
 def _act(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gauntlet.core.errors import Conflict, MissingRecord, RolloutAborted, SpecError
+from gauntlet.core.errors import Conflict, InfrastructureError, MissingRecord, RolloutAborted, SpecError
 from gauntlet.core.records.freeze import LineStop
 from gauntlet.core.records.rollout import CommandKind, PauseCause, RolloutCommand, RolloutPhase
 from gauntlet.core.records.run import TriggerKind
@@ -125,6 +125,21 @@ def test_a_running_canary_holds_its_weight_in_a_freeze_and_goes_on_after(world: 
     assert any("frozen" in body for _, body in world.inbox.sent)
     world.store.records.put(f"{MODEL}/line", stop.model_copy(update={"stopped": False}))
     assert world.look(0, wait=1).step == 1
+
+
+# ---- alerts
+
+
+def test_an_alert_that_nobody_takes_is_kept_and_stops_nothing(world: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InfrastructureError("nobody is routed to")
+
+    world.inbox.send = refuse
+    world.start()
+    assert world.look(0, wait=4).pause is PauseCause.NO_TRAFFIC
+    (kept,) = [entry for entry in world.store.audit.entries(MODEL) if entry.action == "rollout.alert_not_sent"]
+    assert kept.detail["error"] == "nobody is routed to"
+    assert "no traffic" in kept.detail["text"]
 
 
 # ---- new candidates
