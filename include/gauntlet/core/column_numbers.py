@@ -109,6 +109,8 @@ class Numbers:
     @cached_property
     def pieces(self) -> NDArray[np.int64]:
         """Rows per piece of the axis."""
+        if not len(self.axis.atoms):
+            return self.counts
         pieces = self.counts[self.axis.piece_bins]
         atoms = self.axis.atom_pieces
         pieces[atoms - 1] = self.under

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
 from gauntlet.core.profile import Column, Labels, Numbers
-from gauntlet.core.statistics.gaps import Gaps, gaps
+from gauntlet.core.statistics.gaps import Gaps, gaps, inner_ends, whole_ends
 
 POWER = 0.9
 """Chance with which :attr:`Relevance.rows` rows settle the question, if the true change is the measured one."""
@@ -43,17 +43,17 @@ class Cells:
     reference: NDArray[np.int64]
     current: NDArray[np.int64]
 
-    @property
+    @cached_property
     def shares(self) -> tuple[Floats, Floats]:
         """Shares of both windows; an empty cell counts as half a row or FLOOR, so that logarithms stay finite."""
         return _shares(self.reference), _shares(self.current)
 
-    @property
+    @cached_property
     def freedom(self) -> int:
         """Degrees of freedom of a comparison of both."""
         return int(np.count_nonzero(self.reference + self.current)) - 1
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """``1/n + 1/m``: the sampling variance of a share's change in units of the share."""
         n, m = int(self.current.sum()), int(self.reference.sum())
@@ -108,6 +108,16 @@ class Pair:
     def gaps(self) -> Gaps:
         """How far the distribution functions of a numeric feature can be apart; both windows must have values."""
         return gaps(*self.numbers)
+
+    @cached_property
+    def ends(self) -> Floats:
+        """Where the pieces of a numeric feature's axis end, in the range of both windows."""
+        return whole_ends(*self.numbers)
+
+    @cached_property
+    def inner_ends(self) -> Floats:
+        """The same without what only one row at either end spans."""
+        return inner_ends(*self.numbers, self.ends)
 
     @property
     def valid_share(self) -> float:

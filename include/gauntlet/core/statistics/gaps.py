@@ -46,12 +46,11 @@ def gaps(reference: Numbers, current: Numbers) -> Gaps:
     return Gaps(np.abs(above - below), least, most, whole)
 
 
-def inner_ends(reference: Numbers, current: Numbers) -> Floats:
-    """Where pieces end, with no width where at most one row of either window lies further out.
+def inner_ends(reference: Numbers, current: Numbers, ends: Floats) -> Floats:
+    """Of where pieces end (:func:`whole_ends`), with no width where at most one row of either window lies further out.
 
     One row, however far, is no change of a distribution; rows outside the reference's range are counted elsewhere.
     """
-    ends = whole_ends(reference, current)
     m, n = reference.valid, current.valid
     if min(m, n) < 3:
         return ends

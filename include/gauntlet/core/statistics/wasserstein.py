@@ -19,13 +19,13 @@ from gauntlet.core.statistics.base import (
     distance_to_limit,
     rows_for_spread,
 )
-from gauntlet.core.statistics.gaps import gaps, inner_ends, whole_ends
+from gauntlet.core.statistics.gaps import gaps, whole_ends
 
 BLOCK = 64
 SMALL = 1 << 14
 DRAWS = 400
 GROUPS = 64
-FAR = 20.0
+FAR = 10.0
 """In mean noises: an effect so far from its limit needs no resampling."""
 
 
@@ -112,8 +112,8 @@ def _measure(pair: Pair) -> Effect:
         value = wasserstein(*pair.exact) / sigma
         inner = max(value - lone_rows(*pair.exact) / sigma, 0.0)
         return Effect(value, note=_lone_row(value, inner), inner=(inner, inner), span=_span(*pair.exact))
-    low, high = (bound / sigma for bound in pair.gaps.area(whole_ends(reference, current)))
-    least, most = (bound / sigma for bound in pair.gaps.area(inner_ends(reference, current)))
+    low, high = (bound / sigma for bound in pair.gaps.area(pair.ends))
+    least, most = (bound / sigma for bound in pair.gaps.area(pair.inner_ends))
     return Effect(0.5 * (low + high), low, high, _lone_row(0.5 * (low + high), most), (least, most))
 
 
@@ -155,7 +155,7 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     reference, current = pair.numbers
     limit /= max(pair.valid_share, 1e-9)
     low, high = effect.inner or effect.bounds
-    ends = inner_ends(reference, current).clip(*effect.span)
+    ends = pair.inner_ends.clip(*effect.span) if math.isfinite(effect.span[0]) else pair.inner_ends
     noise = _noise(reference, current, ends) / reference.moments.sigma
     if not low - FAR * noise <= limit <= high + FAR * noise:
         return Relevance(float(high < limit), float(low > limit))
