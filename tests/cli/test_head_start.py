@@ -40,7 +40,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("GAUNTLET_HOME", name)
         (Path(name) / "server").mkdir()
-        (Path(name) / "server" / "admin.token").write_text("secret")
+        (Path(name) / "server" / "admin.token").write_text("secret\n")
         yield Path(name)
 
 

@@ -638,3 +638,56 @@ def test_receipts_of_long_ago_do_not_register(world):
     run = world.trained("night-1", "a")
     world.clock.moment += timedelta(days=22)
     assert "the receipt of smoke is 22.0 days old > 21" in refused(world, run)
+
+
+def test_a_server_that_serves_somebody_else_must_be_settled_first(world):
+    _, run = ready(world)
+    content = world.server.document.read()
+    content["routing"]["stable"]["version_id"] = "id-x"
+    world.server.document.write(content)
+    with pytest.raises(Conflict, match=r"server worker-1 serves id-x, the routing says v1 \(id-a\)"):
+        promote(world.services, run)
+    assert world.stable() == "id-a"
+    assert world.services.ledger.intent(MODEL) is None
+    world.server.document.write(content | {"routing": world.services.routing.read(MODEL).model_dump(mode="json")})
+    assert promote(world.services, run).candidate.version_id == "id-b"
+
+
+def test_a_promotion_does_its_steps_in_a_fixed_order(world, monkeypatch):
+    """Intent, every server has loaded it, traffic, aliases with the way back first, tags, and the intent's end."""
+    _, run = ready(world)
+    told = []
+
+    def watch(owner, name, say):
+        inner = getattr(owner, name)
+
+        def watched(*arguments, **more):
+            told.append(say(*arguments))
+            return inner(*arguments, **more)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    ledger = world.services.ledger
+    watch(ledger, "commit", lambda change: f"{change.intent.stage.value}{' and traffic' if change.routing else ''}")
+    watch(world.server, "prepare", lambda *_: "server loads")
+    watch(world.server, "apply", lambda *_: "server serves")
+    watch(world.registry, "set_alias", lambda model, alias, version: f"{alias} = {version}")
+    watch(world.registry, "delete_alias", lambda model, alias: f"no {alias}")
+    watch(world.registry, "tag_version", lambda model, version, tags: f"tags of {version}")
+    promote(world.services, run)
+    assert told == [
+        "opened",
+        "server loads",
+        "routed and traffic",
+        "server serves",
+        "previous = 1",
+        "champion = 2",
+        "no challenger",
+        "tags of 2",
+        "tags of 1",
+        "done",
+    ]
+    tags = world.registry.tags(2)
+    assert tags["gauntlet.promoted_by"] == "airflow"
+    assert tags["gauntlet.promoted_at"] == world.services.ledger.champion(MODEL).since.isoformat()
+    assert tags["gauntlet.promotion_reason"]

@@ -56,7 +56,7 @@ def post(operation: str, body: dict[str, str]) -> int:
     """One request to the admin socket, in plain HTTP; the answer's status."""
     home = os.path.abspath(os.environ.get("GAUNTLET_HOME", ".gauntlet"))  # noqa: PTH100 - pathlib costs 10 ms
     address = os.environ.get("GAUNTLET_SERVER_ADMIN") or f"unix:{home}/server/admin.sock"
-    token = os.environ.get("GAUNTLET_SERVER_TOKEN") or read(f"{home}/server/admin.token")
+    token = os.environ.get("GAUNTLET_SERVER_TOKEN") or read(f"{home}/server/admin.token").strip()
     content = json.dumps(body).encode()
     head = (
         f"POST /admin/{operation} HTTP/1.1\r\nHost: model-server\r\nAuthorization: Bearer {token}\r\n"
