@@ -174,8 +174,8 @@ def test_a_good_average_hides_the_bad_region_but_not_from_the_slices():
 # ---- data ------------------------------------------------------------------------------------------
 
 
-def leakage_of(features: dict[str, np.ndarray], label: np.ndarray):
-    """The real leakage task's checks on a snapshot with these features."""
+def leakage_of(features: dict[str, np.ndarray], label: np.ndarray, **changes):
+    """The real leakage task's checks on a snapshot with these features, otherwise in order but for ``changes``."""
     n = len(label)
     names = ("train", "validation", "calibration", "holdout")
     parts = np.repeat([PARTS.index(name) for name in names], [n - 3 * (n // 5), *[n // 5] * 3]).astype(np.int8)
@@ -194,6 +194,7 @@ def leakage_of(features: dict[str, np.ndarray], label: np.ndarray):
         entities=None,
         straddle="allow",
     )
+    evidence = replace(evidence, **changes)
     return check_leakage("a" * 64, evidence, Limits(auc=0.98, r2=0.9, duplicates=0.01, sample=5000), 1)
 
 
@@ -206,6 +207,53 @@ def test_a_leaked_feature_is_seen_by_the_leakage_gate():
     verdict = judge_gate("leakage", replace(good("leakage"), leakage=report))
     assert verdict.outcome == "failed"
     assert "days_overdue" in verdict.reason
+
+
+DAY_US = 86_400_000_000
+
+
+def bad_snapshot(kind: str) -> dict:
+    """What is wrong with a snapshot of the portfolio whose rows are an hour apart."""
+    hours = np.arange(TRAIN, dtype=np.int64) * (DAY_US // 24)
+    in_order = {"times": {"at": hours}, "event_time": "at", "as_of": int(hours[-1]) + DAY_US}
+    late = hours.copy()
+    late[17] = hours[-1] + 2 * DAY_US
+    people = np.arange(TRAIN)
+    people[-1] = people[0]
+    return {
+        "in order": in_order,
+        "future rows": in_order | {"times": {"at": hours, "known": late}},
+        "an entity on both sides": in_order | {"entities": people, "straddle": "keep_latest"},
+        "no embargo between the parts": in_order | {"by_time": True, "embargo": DAY_US},
+        "label windows across the parts": in_order | {"by_time": True, "label_delay": DAY_US},
+        "the same key twice": in_order | {"keys": np.r_[np.arange(TRAIN - 1), 0].astype(np.uint64)},
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("future rows", "1 of 5000 rows have known after the as-of time"),
+        ("an entity on both sides", "1 entities are in more than one part"),
+        ("no embargo between the parts", "inside the embargo"),
+        ("label windows across the parts", "label windows of train reach into validation"),
+        ("the same key twice", "1 row keys are in more than one part"),
+        ("rows of train again, a hair apart", "have the features of a train row"),
+    ],
+)
+def test_bad_snapshots_are_refused_by_the_leakage_gate(kind, words):
+    train, _, _ = world()
+    columns = {name: train.features[:, place].copy() for place, name in enumerate(("amount", "income", "rate"))}
+    assert leakage_of(columns, train.label, **bad_snapshot("in order")).outcome.satisfied
+    if kind == "rows of train again, a hair apart":
+        for values in columns.values():
+            values[-200:] = values[:200] * (1 + 1e-6)
+        report = leakage_of(columns, train.label, **bad_snapshot("in order"))
+    else:
+        report = leakage_of(columns, train.label, **bad_snapshot(kind))
+    verdict = judge_gate("leakage", replace(good("leakage"), leakage=report))
+    assert verdict.outcome == "failed"
+    assert words in verdict.reason
 
 
 def test_a_leaked_model_is_too_good_to_be_true():

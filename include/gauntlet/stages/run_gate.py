@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gauntlet.core.digest import sha256_file, sha256_json
-from gauntlet.core.errors import GateFailed
+from gauntlet.core.errors import Conflict, GateFailed, InfrastructureError, MissingRecord
 from gauntlet.core.gates.catalogue import GATES, Gate
 from gauntlet.core.gates.evidence import MissingEvidence
 from gauntlet.core.gates.judge import judge_gate
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 LOG = logging.getLogger(__name__)
+ANOTHER_TRY = (InfrastructureError, MissingRecord, Conflict, OSError, MemoryError)
+"""What says nothing about a candidate."""
 
 
 def run_gate(services: Services, run: RunContext, gate: str) -> GateReceipt:
@@ -73,9 +75,15 @@ def _verdict(services: Services, about: Subject, name: str, gate: Gate) -> GateV
         return unable(name, "the spec has changed since the run began: 1 change > 0; start a new run")
     try:
         observations = measured(services, about, name) if gate.measured else None
+        evidence = gather(services, about, name, gate, observations)
     except MissingEvidence as error:
         return unable(name, str(error))
-    return judge_gate(name, gather(services, about, name, gate, observations))
+    except ANOTHER_TRY:
+        raise
+    except Exception as error:
+        # Measuring runs the candidate: whatever it raises is an answer about it, and is recorded as one.
+        return unable(name, f"it could not be measured: {type(error).__name__}: {error}")
+    return judge_gate(name, evidence)
 
 
 def _tell(receipt: GateReceipt) -> None:

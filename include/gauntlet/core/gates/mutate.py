@@ -324,11 +324,17 @@ def champion_of_unknown_origin(evidence: Evidence) -> Evidence:
 
 def leak_found(evidence: Evidence) -> Evidence:
     """The leakage task found a feature that gives the label away."""
-    finding = LeakageFinding(
-        check="single_feature", outcome=Outcome.FAILED, sentence="one feature alone ranks the label: AUC 0.999 > 0.980"
-    )
-    changes = {"outcome": Outcome.FAILED, "reason": finding.sentence, "findings": (finding,)}
-    return with_record("leakage", **changes)(evidence)
+    return _found("single_feature", "one feature alone ranks the label: AUC 0.999 > 0.980")(evidence)
+
+
+def future_rows(evidence: Evidence) -> Evidence:
+    """Rows that were not known yet when the data was read."""
+    return _found("future.known_at", "12 of 20000 rows have known_at after the as-of time")(evidence)
+
+
+def _found(check: str, sentence: str) -> Change:
+    finding = LeakageFinding(check=check, outcome=Outcome.FAILED, sentence=sentence)
+    return with_record("leakage", outcome=Outcome.FAILED, reason=sentence, findings=(finding,))
 
 
 def green_with_a_red_finding(evidence: Evidence) -> Evidence:
