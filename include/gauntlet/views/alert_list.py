@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
-from gauntlet.core.records.monitoring import Alert, LayerReport
+from gauntlet.core.records.monitoring import Alert, Layer, LayerReport
 
 MOST = 200
+LOOKS = 60
+"""Reports back in which each layer's newest is searched for."""
 
 
 class AlertLine(Record):
@@ -28,6 +30,8 @@ class Alerts(Record):
 
     model: str
     alerts: tuple[AlertLine, ...]
+    layers: tuple[LayerReport, ...]
+    """What each layer found when it was looked at last."""
     empty: str | None
 
 
@@ -36,9 +40,16 @@ def alerts(services: Services, model: str) -> Alerts:
     services.specs.get(model)
     found = services.records.named(f"{model}/alerts", Alert).values()
     lines = [_line(alert) for alert in sorted(found, key=_rank)][:MOST]
-    looked = services.records.newest(model, LayerReport)
+    looked = _newest_looks(services, model)
     empty = "No alert has been raised." if looked else "The monitor has not looked yet: its DAG does so every hour."
-    return Alerts(model=model, alerts=tuple(lines), empty=None if lines else empty)
+    return Alerts(model=model, alerts=tuple(lines), layers=looked, empty=None if lines else empty)
+
+
+def _newest_looks(services: Services, model: str) -> tuple[LayerReport, ...]:
+    found: dict[str, LayerReport] = {}
+    for report in services.records.newest(model, LayerReport, LOOKS):
+        found.setdefault(report.layer, report)
+    return tuple(found[layer] for layer in Layer if layer in found)
 
 
 def _rank(alert: Alert) -> tuple[bool, bool, float]:

@@ -41,7 +41,7 @@ const healthChart = (page, metric) => {
     legend: legend(paint),
     grid: { left: 8, right: 14, top: 34, bottom: 8, containLabel: true },
     tooltip: { trigger: "axis", valueFormatter: (value) => number(value) },
-    xAxis: axis(paint, { type: "time", splitLine: { show: false } }),
+    xAxis: axis(paint, { type: "time", splitLine: { show: false }, min: page.line.started_at, max: page.line.updated_at }),
     yAxis: axis(paint, { type: "value", scale: true }),
     series: [
       { name: "stable", type: "line", data: line("stable") },

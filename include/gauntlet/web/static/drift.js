@@ -145,7 +145,7 @@ export const drift = {
     if (map.empty) return [empty(map.empty)];
     const newest = map.checks.at(-1);
     return [
-      el("div", { class: "bar" }, badge(newest.outcome), el("strong", {}, words(newest.action)), el("span", { class: "text" }, newest.reason)),
+      el("div", { class: "bar" }, badge(newest.outcome), el("strong", {}, newest.action === "none" ? "nothing to do" : `suggests to ${words(newest.action)}`), el("span", { class: "text" }, newest.reason)),
       pickers(state, map),
       el("h3", {}, "Features by importance, checks from left to right"),
       heatMap(state, map),

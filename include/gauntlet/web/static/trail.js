@@ -7,11 +7,11 @@ const SEVERITY = { page: "failed", warning: "inconclusive" };
 const alert = (one) =>
   cells(
     el("span", { class: "nowrap" }, when(one.since)),
-    badge(one.resolved_at ? "passed" : SEVERITY[one.severity], one.resolved_at ? "resolved" : one.severity),
+    badge(one.until ? "passed" : SEVERITY[one.severity], one.until ? "resolved" : one.severity),
     words(one.layer),
-    el("div", {}, el("div", {}, one.sentence), el("div", { class: "mono small dim" }, one.key)),
-    one.cause ? `explained by ${one.cause}` : one.sent_at ? `told at ${when(one.sent_at)}` : "nobody told yet",
-    one.resolved_at ? when(one.resolved_at) : "",
+    el("div", {}, el("div", {}, one.text), el("div", { class: "mono small dim" }, one.name)),
+    one.cause ? `explained by ${one.cause}` : one.told ? `told at ${when(one.told)}` : "nobody told",
+    one.until ? when(one.until) : `seen ${one.looks} times`,
   );
 
 const layer = (one) => cells(words(one.layer), badge(one.outcome), el("span", { class: "nowrap" }, when(one.at)), el("span", { class: "small" }, one.reason));
