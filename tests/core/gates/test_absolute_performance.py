@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -79,6 +81,45 @@ def test_both_bounds_are_judged_by_the_interval(side: str) -> None:
     # The value lies on its bound, so it holds by the point, and no number of rows tells them apart.
     assert "no number of rows would decide" in verdict.reason
     assert recall_night(5, 1000, 0.85, metrics={"recall": limits}, judge="point").outcome is Outcome.PASSED
+
+
+def daily_return(label, score, threshold, columns):
+    """A user's own business metric: what each bet has won."""
+    return np.where(score >= threshold, columns["profit_if_repaid"], 0.0) - 1.0
+
+
+def test_a_users_business_metric_has_an_interval_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Sharpe ratio of returns from a user's function; its standard error after Lo (2002): sqrt((1 + S^2/2) / n)."""
+    users = ModuleType("users_own")
+    users.daily_return = daily_return  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "users_own", users)
+    n, random = 3000, np.random.default_rng(4)
+    returns = 1.0 + 0.1 + random.standard_normal(n)
+    truth = float((returns - 1).mean() / (returns - 1).std())
+    profit = {"function": "users_own:daily_return", "columns": ["profit_if_repaid"], "aggregate": "sharpe"}
+
+    def judged(minimum: float):
+        bounds = {"profit": {"minimum": minimum}, "f1": {"minimum": 0.01}}
+        gates = {
+            "absolute_performance": {"metrics": bounds},
+            "versus_champion": {"margin": 0.02, "profit": profit},
+        }
+        evidence = good("absolute_performance", n=n, gates=gates)
+        assert evidence.frame is not None
+        columns = {**evidence.frame.columns, "profit_if_repaid": returns}
+        frame = replace(evidence.frame, candidate=np.full(n, 0.9), columns=columns)
+        return judge_gate("absolute_performance", replace(evidence, frame=frame)).measurements[0]
+
+    found = judged(0.0)
+    assert found.observed == pytest.approx(truth)
+    assert found.interval is not None
+    half = 1.645 * np.sqrt((1 + truth**2 / 2) / n)
+    assert found.interval == pytest.approx((truth - half, truth + half), abs=0.15 * half)
+    assert (found.outcome, judged(truth + 0.01).outcome, judged(truth + 3 * half).outcome) == (
+        Outcome.PASSED,
+        Outcome.INCONCLUSIVE,
+        Outcome.FAILED,
+    )
 
 
 def test_no_distance_needs_no_end_of_rows() -> None:
