@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -494,3 +495,39 @@ def test_the_time_to_a_verdict_is_in_the_sentence() -> None:
     seen = Observation(analysis(requests=40, seconds_to_verdict=7500.0))
     assert "at this traffic a verdict in about 2 h 5 min" in advance(rollout(), PLAN, seen, after(70)).state.reason
     assert "a verdict in about 2 h 5 min" in advance(rollout(), PLAN, seen, after(10)).state.reason
+
+
+@st.composite
+def shadow_states(draw: st.DrawFn) -> RolloutState:
+    paused = draw(st.sampled_from([None, *PauseCause]))
+    phase = RolloutPhase.PAUSED if paused else RolloutPhase.SHADOW
+    return rollout(phase, SHADOW, pause=paused, looks=draw(st.integers(0, 9)))
+
+
+@given(shadow_states(), observations(), st.sampled_from([SHADOW, 0]), moments)
+def test_whatever_is_seen_the_shadow_has_a_lease_and_no_weight(
+    state: RolloutState, seen: Observation, step: int, now: datetime
+) -> None:
+    if seen.analysis is not None:
+        seen = replace(seen, analysis=seen.analysis.model_copy(update={"step": step}))
+    transition = advance(state, SHADOWED, seen, now)
+    after_state = transition.state
+    assert transition.event
+    routes = [action for action in transition.actions if isinstance(action, Route)]
+    if after_state.phase in (*IN_TRAFFIC, RolloutPhase.BAKE):
+        assert routes == [Route(after_state.weight_ppm, now + SHADOWED.lease)]
+    else:
+        assert not routes
+    if after_state.step == SHADOW:
+        assert after_state.weight_ppm == 0
+        assert not after_state.step_done(SHADOW) or after_state.ready
+    enough = (
+        seen.analysis is not None
+        and seen.analysis.step == SHADOW
+        and seen.analysis.complete
+        and seen.analysis.outcome.satisfied
+        and missing_evidence(seen.analysis, SHADOWED.stage(SHADOW)) is None
+    )
+    by_hand = any(one.kind in (CommandKind.PROMOTE, CommandKind.PROMOTE_STEP) for one in seen.commands)
+    if after_state.weight_ppm:
+        assert enough or by_hand
