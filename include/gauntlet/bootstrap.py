@@ -116,7 +116,7 @@ def build(current: Settings) -> Services:
         calendars=IcsCalendars(current.models),
         trials=ServerTrials(),
         registry=MLflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
-        server=HttpServer(current.admin, admin_token(current)),
+        server=HttpServer(current.admin, lambda: admin_token(current)),
         queries=ProductQueries(scratch, connection_url=_connection_url),
         journal=JournalFiles(current.journal),
         notifiers=_notifiers(current),
@@ -154,10 +154,13 @@ def origin(environment: str) -> Origin:
 
 
 def admin_token(current: Settings) -> str:
-    """The token of the server's admin socket: the one that is set, else one made once and kept in ``home``."""
+    """The token of the server's admin socket: the one that is set, else what a file in ``home`` says, made once.
+
+    Replacing the file rotates the token: the server and its callers read it anew.
+    """
     if current.server_token is not None:
         return current.server_token.get_secret_value()
-    path = current.home.absolute() / "server" / "admin.token"
+    path = _token_file(current)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written whole, then named: two processes that start together agree on one token.
@@ -166,7 +169,11 @@ def admin_token(current: Settings) -> str:
             made.flush()
             with suppress(FileExistsError):
                 os.link(made.name, path)
-    return path.read_text()
+    return path.read_text().strip()
+
+
+def _token_file(current: Settings) -> Path:
+    return current.home.absolute() / "server" / "admin.token"
 
 
 def serve(host: str, port: int, workers: int | None) -> None:
@@ -188,6 +195,7 @@ def serve(host: str, port: int, workers: int | None) -> None:
         journal=current.journal,
         admin_socket=Path(current.admin.removeprefix("unix:")),
         admin_token=admin_token(current),
+        admin_token_file=None if current.server_token is not None else _token_file(current),
         host=host,
         port=port,
         workers=workers or current.server_workers,

@@ -14,6 +14,7 @@ from tests.serving.control import MODEL
 from tests.serving.servers import (
     CATEGORIES,
     ENTITY,
+    TOKEN,
     RunningServer,
     Trained,
     routing,
@@ -22,6 +23,7 @@ from tests.serving.servers import (
 )
 
 from gauntlet.adapters.journal import JournalFiles
+from gauntlet.adapters.server_http import HttpServer
 from gauntlet.core.records.rollout import PPM
 from gauntlet.core.routing import Splitter
 from gauntlet.core.specs.serving import ServingSection
@@ -269,6 +271,22 @@ def test_admin_wants_its_token(server: RunningServer) -> None:
     )
     assert server.client.post("/admin/reports", json={"model": MODEL}).status_code == 404
     assert server.config.admin_socket.stat().st_mode & 0o077 == 0
+
+
+def test_the_admin_token_is_rotated_by_replacing_its_file(tmp_path: Path, stable: Any) -> None:
+    secret = tmp_path / "admin.token"
+    secret.write_text(TOKEN + "\n")
+    with running(tmp_path, ready=False, admin_token="", admin_token_file=secret) as server:
+        address = f"unix:{server.config.admin_socket}"
+        client = HttpServer(address, lambda: secret.read_text().strip())
+        server.apply(routing(1, stable))
+        assert client.reports(MODEL)[0].epoch == 1
+        (tmp_path / "new").write_text("another")
+        (tmp_path / "new").replace(secret)
+        assert client.reports(MODEL)[0].epoch == 1
+        assert server.admin.post("/admin/reports", json={"model": MODEL}).status_code == 401
+        secret.unlink()
+        assert server.admin.post("/admin/reports", json={"model": MODEL}).status_code == 401
 
 
 def test_predict_with_version_scores_outside_traffic(

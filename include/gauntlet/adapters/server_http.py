@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import Conflict, InfrastructureError, IntegrityError, Rejection
@@ -30,10 +30,10 @@ _ERRORS: Mapping[str, type[Exception]] = {
 class HttpServer:
     """Implements :class:`~gauntlet.core.ports.Server`. Connects anew for every call: calls are rare, pools go stale."""
 
-    def __init__(self, address: str, token: str | None) -> None:
-        """``address``: ``unix:/path/to/admin.sock`` or an URL; ``token``: the admin token."""
+    def __init__(self, address: str, token: str | Callable[[], str]) -> None:
+        """``address``: ``unix:/path/to/admin.sock`` or an URL; ``token``: the admin token, or what knows it now."""
         self.address = address
-        self._token = token or ""
+        self._token = token if callable(token) else lambda: token
 
     def prepare(self, model: str, release: ReleaseRef) -> Mapping[str, Any]:
         """Load and check a release in every worker without serving it."""
@@ -98,7 +98,7 @@ class HttpServer:
         return httpx.Client(
             transport=transport,
             base_url="http://model-server" if unix else self.address,
-            headers={"authorization": f"Bearer {self._token}"},
+            headers={"authorization": f"Bearer {self._token()}"},
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             trust_env=False,
         )

@@ -30,8 +30,8 @@ RollBack = Callable[[Server, str, str, str, str], Mapping[str, Any]]
 class AdminApp:
     """ASGI application of the admin socket. Every operation is POST with a JSON object."""
 
-    def __init__(self, supervisor: Supervisor, token: str, roll_back: RollBack | None = None) -> None:
-        self._supervisor, self._token = supervisor, f"Bearer {token}".encode()
+    def __init__(self, supervisor: Supervisor, token: Callable[[], str], roll_back: RollBack | None = None) -> None:
+        self._supervisor, self._token = supervisor, token
         self._roll_back = roll_back
         self._bodies = BodyReader(MAX_BODY, BODY_S)
         self._operations: dict[str, Operation] = {
@@ -60,7 +60,8 @@ class AdminApp:
 
     def _authenticate(self, scope: Scope) -> None:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        if not hmac.compare_digest(given, self._token):
+        token = self._token()
+        if not token or not hmac.compare_digest(given, f"Bearer {token}".encode()):
             raise Refused(401, "the admin socket wants its token: Authorization: Bearer ...")
 
     async def _prepare(self, arguments: dict[str, Any]) -> Any:

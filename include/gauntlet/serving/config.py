@@ -28,6 +28,9 @@ class ServerConfig:
     journal: Path
     admin_socket: Path
     admin_token: str
+    """Used where there is no ``admin_token_file``."""
+    admin_token_file: Path | None = None
+    """The token is what this file says at the moment: replace the file to rotate it, nothing has to be restarted."""
     host: str = "127.0.0.1"
     port: int = 8300
     """0: a free port, written to ``state/address.json``."""
@@ -72,9 +75,18 @@ class ServerConfig:
         """The model meant by protocols that name none."""
         return self.default_model or (next(iter(self.models)) if len(self.models) == 1 else None)
 
+    def token(self) -> str:
+        """The admin token in force now; empty, so that nobody has it, when its file cannot be read."""
+        if self.admin_token_file is None:
+            return self.admin_token
+        try:
+            return self.admin_token_file.read_text().strip()
+        except OSError:
+            return ""
+
     def to_json(self) -> dict[str, Any]:
         """For handing to a worker process; without the admin token, which workers don't need."""
-        plain = asdict(self) | {"admin_token": ""}
+        plain = asdict(self) | {"admin_token": "", "admin_token_file": None}
         plain["models"] = {
             name: {"entity": model.entity, "serving": model.serving.model_dump(mode="json")}
             for name, model in self.models.items()

@@ -55,7 +55,7 @@ async def _serve(
     supervisor = Supervisor(config, fetch, read_routing, report_event)
     server = uvicorn.Server(
         uvicorn.Config(
-            AdminApp(supervisor, config.admin_token, roll_back),
+            AdminApp(supervisor, config.token, roll_back),
             interface="asgi3",
             http="httptools",
             ws="none",
