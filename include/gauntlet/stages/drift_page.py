@@ -62,7 +62,8 @@ def _apart(report: DriftReport) -> list[tuple[str, Outcome, str]]:
     named = {
         "scores": report.prediction,
         "labels": report.label,
-        "all features together": report.domain,
+        "all features together": report.joint,
+        "all features together, by a classifier": report.domain,
         "performance": report.performance,
         "performance (estimate, without labels)": report.estimate,
     }
