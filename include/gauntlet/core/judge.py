@@ -24,7 +24,7 @@ from gauntlet.core.live.products import product
 from gauntlet.core.live.window import Window
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.records.model import Task
-from gauntlet.core.records.rollout import CanaryAnalysis, ExpectedShift, MetricVerdict
+from gauntlet.core.records.rollout import PPM, CanaryAnalysis, ExpectedShift, MetricVerdict
 from gauntlet.core.specs.rollout import ProductMetric, RolloutSection, Stage
 
 
@@ -62,14 +62,15 @@ def case_for(
 def metrics_of(stage: Stage, task: Task, products: Mapping[str, ProductMetric] | None = None) -> Mapping[str, Metric]:
     """The metrics that a stage is judged by.
 
-    Those that read labels where the stage waits for labels; in the shadow, only what both versions have a value for.
+    Those that read labels where the stage waits for labels; in the shadow and at 100 %, where there is one arm only,
+    of the product metrics those that give both versions a value.
     """
     shadow = stage.weight_ppm == 0
     found = dict(SHADOW_METRICS if shadow else METRICS)
     if stage.labels and task is Task.BINARY:
         found |= SHADOW_LABEL_METRICS if shadow else LABEL_METRICS
     for name, metric in (products or {}).items():
-        if (stage.labels or not metric.labelled) and (metric.profit or not shadow):
+        if (stage.labels or not metric.labelled) and (metric.profit or 0 < stage.weight_ppm < PPM):
             found[name] = product(name, metric)
     return found
 

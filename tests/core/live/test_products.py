@@ -104,7 +104,7 @@ def test_under_the_margin_a_good_challenger_is_left_alone_at_every_look(window: 
     assert failed <= 6  # 2 expected at most; 6 is the 99.5 % point of Binomial(40, 0.05)
 
 
-def test_who_reads_labels_is_judged_where_there_are_labels_and_in_the_shadow_only_in_pairs() -> None:
+def test_who_reads_labels_is_judged_where_there_are_labels_and_with_one_arm_only_in_pairs() -> None:
     from gauntlet.core.specs.profit import ProfitSection
 
     products = {
@@ -115,5 +115,6 @@ def test_who_reads_labels_is_judged_where_there_are_labels_and_in_the_shadow_onl
     step = StepSection(weight=5, hold="1s", requests=1)
     late = StepSection(weight=5, hold="1s", requests=1, labels=5)
     shadow = ShadowSection(hold="1s", requests=1, labels=5)
-    found = [set(metrics_of(stage, Task.BINARY, products)) & set(products) for stage in (step, late, shadow)]
-    assert found == [{"clicks"}, {"clicks", "margin", "profit"}, {"profit"}]
+    whole = StepSection(weight=100, hold="1s", requests=1, labels=5)
+    found = [set(metrics_of(stage, Task.BINARY, products)) & set(products) for stage in (step, late, shadow, whole)]
+    assert found == [{"clicks"}, {"clicks", "margin", "profit"}, {"profit"}, {"profit"}]

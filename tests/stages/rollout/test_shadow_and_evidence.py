@@ -191,6 +191,9 @@ def test_the_same_product_metric_passes(make_world: Any, kind: str) -> None:
     state = world.look(0, wait=2, requests=2000)
     assert state.step_done(0), state.reason
     assert found(state, "clicks").canary == pytest.approx(1.0)
+    for step in (1, 2):
+        state = world.look(step, wait=2, requests=300)
+        assert state.step_done(step), state.reason
 
 
 def test_profit_of_both_decisions_on_the_same_loans(make_world: Any) -> None:

@@ -208,7 +208,7 @@ class RolloutSection(Section):
     checks: LiveChecks = LiveChecks()
     labels: LabelsSection = LabelsSection()
     metrics: dict[str, ProductMetric] = {}
-    """Product metrics by name, judged at every stage."""
+    """Product metrics by name: judged where there are two arms; those that read labels where a stage asks for them."""
     tick: Duration = Field(default="30s", validate_default=True)
     lease: Duration = Field(default="5m", validate_default=True)
     """Without a tick for this long, the canary's weight falls to 0 by itself."""
