@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from tests.adapters.store import postgresql
 from tests.faults.points import Killed, Tripwire, fail, kill, wired
 from tests.faults.steps import safe_now, settled
 from tests.faults.world import MODEL, World
@@ -50,17 +51,22 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         memory = Path("/dev/shm")
         self.folder = Path(mkdtemp(prefix="gauntlet-", dir=memory if memory.is_dir() else None))
-        self.world = World(self.folder)
+        self.world = World(self.folder, self.store())
         self.world.specs.spec = replace(self.world.specs.spec, retention=SHORT_MEMORY)
         self.nights: list[str] = []
         self.canaries: list[str] = []
         self.counter = 0
+
+    def store(self) -> str:
+        """Where the control database is."""
+        return "memory"
 
     def teardown(self) -> None:
         self.world.server.down = self.world.registry.down = False
         try:
             assert settled(self.world) == []
         finally:
+            getattr(self.world.store, "close", lambda: None)()
             rmtree(self.folder)
 
     def _attempt(self, act: Callable[[Services], Any], at: int | None, fault: Callable[[str], None]) -> None:
@@ -234,3 +240,43 @@ class TestLongInterleavings(Interleavings.TestCase):  # type: ignore[misc]
     """The same, for longer, and never the same twice."""
 
     settings = settings(BUDGET, max_examples=2000, stateful_step_count=60, derandomize=False)
+
+
+class OverSqlite(Interleavings):
+    """The same over the embedded database."""
+
+    def store(self) -> str:
+        return f"sqlite:///{self.folder}/gauntlet.db"
+
+
+@pytest.mark.soak
+class TestInterleavingsOverSqlite(OverSqlite.TestCase):  # type: ignore[misc]
+    """Every transaction a real one."""
+
+    settings = settings(BUDGET, max_examples=30, stateful_step_count=30, derandomize=False)
+
+
+class OverPostgresql(Interleavings):
+    """The same over a server that the test has started; a database per story."""
+
+    url = ""
+    made = 0
+
+    def store(self) -> str:
+        import psycopg
+
+        type(self).made += 1
+        name = f"stories{self.made}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url.replace("/postgres?", f"/{name}?")
+
+
+def test_interleavings_over_postgresql() -> None:
+    """A few stories in the fast suite: what differs from SQLite is under the stages, not in them."""
+    if reason := postgresql.why_not():
+        pytest.skip(reason)
+    with postgresql.server() as url:
+        OverPostgresql.url = url
+        few = settings(BUDGET, max_examples=3, stateful_step_count=15)
+        run_state_machine_as_test(OverPostgresql, settings=few)

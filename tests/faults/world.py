@@ -69,7 +69,6 @@ class Rollout:
     approval: bool = False
     bootstrap: str = "automatic"
     receipts_within: timedelta = timedelta(days=21)
-    receipts_within: timedelta = timedelta(days=21)
 
 
 @dataclass(frozen=True)
