@@ -310,7 +310,7 @@ def _meaning(_rng: np.random.Generator, true: Floats, amount: float) -> tuple[Fl
 
 SHIFTS = (
     Shift("frozen feed", _frozen),
-    Shift("takeover", _takeover),
+    Shift("takeover", _takeover, needs=20_000),
     Shift("scaled feature", _scaled),
     Shift("noisier feature", _noisier),
     Shift("broken join", _broken_join),

@@ -100,3 +100,40 @@ def test_constant_columns_and_empty_windows_have_no_answer() -> None:
     base = base_of(population(np.random.default_rng(5), 500))
     empty = [np.empty(0)] * 3
     assert base.moved(told(empty, empty)) is None
+
+
+def window(base: Base, before: list[np.ndarray], rng: np.random.Generator, by: float) -> tuple[dict[str, float], int]:
+    """What a report keeps of a quiet window in which the first feature is off by some sigma."""
+    columns = population(rng, 2000)
+    columns[0] = columns[0] * np.exp(by)
+    found = base.moved(told(columns, before))
+    assert found is not None
+    return found.means, found.together.rows
+
+
+def test_where_quiet_windows_are_and_how_they_wander_is_usual_and_a_jump_is_not() -> None:
+    rng = np.random.default_rng(6)
+    before = population(rng, 20_000)
+    base = base_of(before)
+    week = [window(base, before, rng, 0.08 + 0.1 * (day % 7 >= 5)) for day in range(14)]
+    for by, alarms in ((0.08, False), (0.18, False), (0.5, True)):
+        columns = population(rng, 2000)
+        columns[0] = columns[0] * np.exp(by)
+        found = base.moved(told(columns, before))
+        assert found is not None
+        left = found.beyond_usual(week)
+        assert left.together.value < found.together.value
+        assert (min(left.together.beyond(1e-4)[0], left.largest(0.02)[0]) < 1e-4) is alarms
+
+
+def test_four_windows_say_nothing_of_what_is_usual_and_a_large_change_is_never() -> None:
+    rng = np.random.default_rng(7)
+    before = population(rng, 20_000)
+    base = base_of(before)
+    drifted = [window(base, before, rng, 1.0) for _ in range(9)]
+    columns = population(rng, 2000)
+    columns[0] = columns[0] * np.exp(1.0)
+    found = base.moved(told(columns, before))
+    assert found is not None
+    assert found.beyond_usual(drifted[:4]) is found
+    assert found.beyond_usual(drifted).largest(0.02)[0] < 1e-9

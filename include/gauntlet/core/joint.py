@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
 from gauntlet.core.joint_sum import Combined
-from gauntlet.core.moments import Moved
+from gauntlet.core.moments import USUAL, Moved
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.records.drift import DriftReport, FeatureDrift, StatisticResult
 from gauntlet.core.specs.drift import DriftSection
@@ -26,16 +26,14 @@ from gauntlet.core.statistics.base import Cells, rows_for_spread
 from gauntlet.core.statistics.chi_squared import chi_squared
 
 NAMED = 3
-USUAL = 5
-"""Earlier windows from which what is usual is known."""
-REMEMBERED = 28
+REMEMBERED = 14
 CAP = 10.0
 """In limits: a change beyond this is never usual."""
 HELD = 0.99
 """Share of the importance in the features that take part."""
 MOST_PARTS = 60
-ALL_TOGETHER, IN_PAIRS, IN_SCORES = 0.1, 0.2, 0.1
-"""Shares of the check's alpha; labels have four tenths. Single features hardly spend any: their limits are far off."""
+ALL_TOGETHER, IN_PAIRS, IN_SCORES = 0.01, 0.02, 0.01
+"""Shares of the check's alpha: a tenth of a per cent of nights at most, so that a year has hardly a false page."""
 NEWEST = 0.5
 """P-value from which the newest window does not point the way of the one before."""
 LINGERS = 0.2
@@ -134,13 +132,17 @@ class Past:
                 yield report
                 limit = report.window_end - self.window
 
-    def pooled(self, now: Moved) -> list[Moved]:
-        """The current window together with the one before it, where that is not long ago."""
-        last = next(self.apart(), None)
-        if last is None or self.before is None or last.window_end <= self.before - self.window:
-            return []
-        both = now.pooled(last.means, last.means_rows)
-        return [both] if both is not None else []
+    def beyond_usual(self, now: Moved) -> list[Moved]:
+        """The current window, and together with the one before it where that is not long ago, less what is usual."""
+        earlier = list(self.apart())
+        quiet = [one for one in earlier if one.joint is None or one.joint.outcome is not Outcome.FAILED]
+        usual = [(one.means, one.means_rows) for one in quiet if one.means][: REMEMBERED + 1]
+        found = [now.beyond_usual(usual[:REMEMBERED])]
+        if earlier and self.before is not None and earlier[0].window_end > self.before - self.window:
+            both = now.pooled(earlier[0].means, earlier[0].means_rows)
+            others = usual[1:] if quiet[:1] == earlier[:1] else usual[:REMEMBERED]
+            found += [both.beyond_usual(others)] if both is not None else []
+        return found
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,10 @@ def judge(
 ) -> StatisticResult:
     """Is the change beyond its limit, and beyond what is usual? ``before``: the finding of the last check.
 
-    ``pairs``: the window, and the window together with the one before it. Their largest component is asked too, and
-    the surest of all answers is told, at its price.
+    ``pairs``: the window, and the window together with the one before it, less what is usual. Their largest
+    component is asked too, and the surest of all answers is told, at its price.
     """
-    limit = question.limit * usual_change(earlier, now, question)
+    limit = question.limit * (1.0 if pairs else usual_change(earlier, now, question))
     (more, less), change = now.beyond(limit), now.change
     if pairs:
         more, now, largest = _surest(pairs, limit)
@@ -273,8 +275,8 @@ def joint_drift(
     results = [judge(Question(STATISTIC, told, section.joint, CAP, alpha), now, earlier, before)]
     if pairs is not None and section.joint_pairs is not None:
         told = "levels, spreads and pairs of what the model uses changed by a mean square of"
-        question = Question(PAIRS, told, section.joint_pairs, CAP**2, section.alpha * IN_PAIRS)
-        results.append(judge(question, pairs.together, earlier, before, [pairs, *past.pooled(pairs)]))
+        question = Question(PAIRS, told, section.joint_pairs, 1.0, section.alpha * IN_PAIRS)
+        results.append(judge(question, pairs.together, earlier, before, past.beyond_usual(pairs)))
     return _finding(results, now, section)
 
 

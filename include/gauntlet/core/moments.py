@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from gauntlet.core.axis import Floats
 from gauntlet.core.joint_sum import Combined
 
+USUAL = 5
+"""Quiet windows from which what is usual is known."""
+FAR = 0.25
+"""In sigma: a mean shift beyond this is never usual."""
 MOST_FEATURES = 20
 """Features whose pairs are looked at: 20 have 230 components."""
 
@@ -101,10 +105,35 @@ class Moved:
         shift = (n * self.shift + rows * before) / (n + rows)
         return replace(self, shift=shift, together=_summed(self.names, self.weights, shift, self.together, n + rows))
 
+    def beyond_usual(self, quiet: Sequence[tuple[Mapping[str, float], int]]) -> Moved:
+        """What is left when the usual is taken off: where quiet windows are on average, and how far they wander.
 
-def _summed(names: Sequence[str], weights: Floats, shift: Floats, like: Combined, rows: int) -> Combined:
+        ``quiet``: shifts and rows of earlier windows. A component wanders when they differ by more than their rows
+        explain (1 % level of the chi-squared of their variance); up to two sigma of that is usual. The average is
+        taken off up to :data:`FAR`, so that a slow change does not go unseen for ever.
+        """
+        known = [(shifts, rows) for shifts, rows in quiet if rows and set(shifts) == set(self.names)]
+        if len(known) < USUAL:
+            return self
+        from scipy.special import chdtri
+
+        found = np.array([[shifts[name] for name in self.names] for shifts, _ in known])
+        noise = float(np.mean([1 / rows for _, rows in known]))
+        spread = found.var(axis=0, ddof=1)
+        sure = float(chdtri(len(known) - 1, 0.01)) / (len(known) - 1)
+        wander = np.sqrt(np.where(spread > sure * noise, spread - noise, 0.0))
+        apart = self.shift - np.clip(found.mean(axis=0), -FAR, FAR)
+        left = np.sign(apart) * np.maximum(np.abs(apart) - 2 * wander, 0.0)
+        wider = self.together.spread + noise / len(known)
+        together = _summed(self.names, self.weights, left, self.together, self.together.rows, wider)
+        return replace(self, shift=left, together=together)
+
+
+def _summed(
+    names: Sequence[str], weights: Floats, shift: Floats, like: Combined, rows: int, spread: float = 0.0
+) -> Combined:
     """The weighted sum of squared shifts in standard errors."""
-    spread = 1 / rows + 1 / like.reference_rows
+    spread = spread or 1 / rows + 1 / like.reference_rows
     squares = np.square(shift) / spread
     return replace(
         like,

@@ -18,7 +18,7 @@ from gauntlet.core.records.model import Task
 from gauntlet.core.specs.drift import PerformanceSection
 
 Floats = NDArray[np.float64]
-LEVEL, ESTIMATED = 0.4, 0.1
+LEVEL, ESTIMATED = 0.4, 0.02
 """Shares of a check's alpha for labels, and for the estimate without any; the rest is for inputs and scores."""
 DRAWS = 200
 MOST = 20_000
