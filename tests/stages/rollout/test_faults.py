@@ -300,3 +300,43 @@ def test_commands_need_a_name_a_reason_and_a_rollout(world: Any) -> None:
         command_rollout(world.services, MODEL, CommandKind.PAUSE, by="ann", reason=" ")
     with pytest.raises(SpecError, match="until when"):
         command_rollout(world.services, MODEL, CommandKind.HOLD_UNTIL, by="ann", reason="r")
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("lives", range(5))
+def test_killed_anywhere_one_candidate_supersedes_another_once(make_world: Any, lives: int, after: bool) -> None:
+    world = make_world(on_new="supersede")
+    world.champion()
+    world.challenger()
+    world.start()
+    world.challenger(3, run="night-3")
+    mortal = Mortal(world, lives, after=after)
+    drive(world, mortal, lambda: world.open("canary-2"))
+    assert world.state().phase is RolloutPhase.SUPERSEDED
+    assert world.state("canary-2").candidate.version == 3
+    assert world.routing.canary is None
+    begun = world.start("canary-2")
+    assert begun.phase is RolloutPhase.STEP
+    # The teardown of the run that was overtaken leaves its successor alone.
+    assert world.close().phase is RolloutPhase.SUPERSEDED
+    assert world.routing.rollout == begun.rollout
+    assert world.look(0, wait=2, requests=300, name="canary-2").step == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("lives", range(5))
+def test_killed_anywhere_the_shadow_is_left_once(make_world: Any, lives: int, after: bool) -> None:
+    world = make_world(shadow={"hold": "2s", "requests": 50})
+    world.champion()
+    world.challenger()
+    world.start()
+    world.clock.wait(1)
+    world.traffic(200)
+    world.clock.wait(1)
+    mortal = Mortal(world, lives, after=after)
+    drive(world, mortal, lambda: world.look(-1))
+    state = world.state()
+    assert (state.phase, state.step, world.routing.weight_ppm) == (RolloutPhase.STEP, 0, 50_000)
+    assert world.server.routing == world.routing
+    entered = [entry for entry in world.store.audit.entries(MODEL) if entry.action == "rollout.entered"]
+    assert len(entered) == 2
