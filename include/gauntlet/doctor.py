@@ -119,15 +119,19 @@ def _rollback_target(model: str) -> tuple[Outcome, str]:
 
 
 def _deployments(model: str) -> tuple[Outcome, str]:
-    """A freeze is as it should be; a stopped line is somebody's open question."""
-    from gauntlet.stages.hold import frozen
+    """A freeze is as it should be; a stopped line is somebody's open question; an unreadable calendar is a fault."""
+    from gauntlet.stages.hold import frozen, holding
     from gauntlet.stages.line import stopped
 
     who = stopped(services(), model)
     if who is not None:
         return Outcome.INCONCLUSIVE, f"the line is stopped by {who}"
-    why = frozen(services(), model, starting=True)
-    return Outcome.PASSED, f"waiting, as they should: {why}" if why else "open"
+    hold = holding(services(), model, starting=True)
+    if hold is None:
+        return Outcome.PASSED, "open"
+    if not hold.known:
+        return Outcome.FAILED, hold.reason
+    return Outcome.PASSED, f"waiting, as they should: {frozen(services(), model, starting=True)}"
 
 
 def _audit() -> tuple[Outcome, str]:

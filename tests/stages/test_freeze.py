@@ -12,6 +12,7 @@ from tests.faults.world import MODEL, World
 
 from gauntlet.adapters.calendar_ics import IcsCalendars
 from gauntlet.core.errors import DeploymentHeld, PromotionRefused, SpecError
+from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.freeze import FreezeOverride, LineStop
 from gauntlet.core.specs.freeze import FreezeSection
 from gauntlet.stages.hold import holding, override_freeze
@@ -191,3 +192,31 @@ def test_a_calendar_that_cannot_be_read_holds(world: World, tmp_path: Path, text
     hold = holding(world.services, MODEL)
     assert hold.reason.startswith("the freeze calendar cannot be read: calendar ")
     assert "freeze.ics" in hold.reason
+    assert not hold.known
+
+
+@pytest.mark.parametrize(
+    ("arrange", "outcome", "said"),
+    [
+        (lambda world, folder: None, Outcome.PASSED, "open"),
+        (
+            lambda world, folder: frozen(world),
+            Outcome.PASSED,
+            "waiting, as they should: no deployments on Fridays; until",
+        ),
+        (lambda world, folder: with_calendar(world, folder, None), Outcome.FAILED, "cannot be read"),
+        (
+            lambda world, folder: set_line(world.services, MODEL, stopped=True, by="ann", reason="incident 7"),
+            Outcome.INCONCLUSIVE,
+            "the line is stopped by ann: incident 7",
+        ),
+    ],
+)
+def test_doctor_says_whether_deployments_are_open(world: World, tmp_path: Path, monkeypatch, arrange, outcome, said):
+    from gauntlet import doctor
+
+    arrange(world, tmp_path)
+    monkeypatch.setattr(doctor, "services", lambda: world.services)
+    found = doctor._deployments(MODEL)
+    assert found[0] is outcome
+    assert said in found[1]

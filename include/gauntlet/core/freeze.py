@@ -31,10 +31,14 @@ class Closed:
 
 @dataclass(frozen=True)
 class Hold:
-    """Nothing may be deployed, and why. ``until``: when that ends by the calendar, where it does."""
+    """Nothing may be deployed, and why. ``until``: when that ends by the calendar, where it does.
+
+    ``known``: false where it holds only because nobody could look.
+    """
 
     reason: str
     until: datetime | None = None
+    known: bool = True
 
 
 def calendar_hold(

@@ -56,7 +56,7 @@ def _calendar(services: Services, spec: ModelSpec, now: datetime, *, starting: b
         try:
             closed = services.calendars.closed(spec.freeze.calendar, zone, now - BACK, now + HORIZON)
         except GauntletError as error:
-            return Hold(f"the freeze calendar cannot be read: {error}")
+            return Hold(f"the freeze calendar cannot be read: {error}", known=False)
     hold = calendar_hold(spec.freeze, zone, now, closed, starting=starting)
     return None if hold is None else Hold(hold.reason, hold.until.astimezone(now.tzinfo) if hold.until else None)
 
