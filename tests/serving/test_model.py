@@ -17,9 +17,9 @@ from gauntlet.core.journal import COLUMNS
 from gauntlet.core.records.model import ReleaseRef
 from gauntlet.core.records.rollout import PPM, ServedVersion
 from gauntlet.core.specs.serving import JournalPolicy, ServingSection
+from gauntlet.native.lightgbm import ScoringError
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.journal import Stream
-from gauntlet.serving.lightgbm_c import ScoringError
 from gauntlet.serving.loader import load, read_release
 from gauntlet.serving.model import NotReady, ServedModel
 from gauntlet.serving.shared import ControlWords, Counters

@@ -16,8 +16,8 @@ from tests.serving.servers import CATEGORIES, Trained, feature_list
 from gauntlet.core.encoding import compile_row
 from gauntlet.core.records.model import Feature, FeatureKind
 from gauntlet.core.specs.serving import InputPolicy
+from gauntlet.native.lightgbm import Booster, RowScorer, ScoringError
 from gauntlet.serving.inputs import Encoder, InputRejected, Irregular, RequestDecoder
-from gauntlet.serving.lightgbm_c import Booster, RowScorer, ScoringError
 
 LENIENT = InputPolicy(missing="count", null="count", wrong_type="count", nan="count")
 FEATURES = feature_list(4)
@@ -106,7 +106,7 @@ def test_the_package_itself_is_not_needed() -> None:
     import sys
 
     code = (
-        "import sys; from gauntlet.serving.lightgbm_c import library; library();"
+        "import sys; from gauntlet.native.lightgbm import library; library();"
         "import gauntlet.serving.worker, gauntlet.serving.main, gauntlet.serving.supervisor;"
         "heavy = {'lightgbm', 'pandas', 'scipy', 'sklearn', 'mlflow', 'numpy', 'pyarrow'} & set(sys.modules);"
         "print(sorted(heavy))"

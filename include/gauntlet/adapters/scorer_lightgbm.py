@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.adapters.child import run_child
-from gauntlet.adapters.lightgbm_native import NativeBooster
 from gauntlet.adapters.snapshot_rows import BATCH_ROWS, categorical_names, open_parquet
 from gauntlet.core.calibration import calibrate, compile_calibration
 from gauntlet.core.digest import sha256_bytes
@@ -25,6 +24,7 @@ from gauntlet.core.model_text import feature_names, validate_model_text
 from gauntlet.core.ports import ProbeMeasurements
 from gauntlet.core.records.evaluation import SmokeCheck
 from gauntlet.core.records.model import GoldenSet, ModelSidecar
+from gauntlet.native.lightgbm import Booster, RowScorer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,8 +168,8 @@ class _Loaded:
         self.sidecar, self.golden = sidecar, golden
         if (names := feature_names(text)) != tuple(feature.name for feature in sidecar.features):
             raise IntegrityError(f"the model's features {names[:3]}... are not the sidecar's, in its order")
-        self._booster = NativeBooster(text)
-        self._rows = self._booster.row_scorer()
+        self._booster = Booster(text)
+        self._rows = RowScorer(self._booster)
         self._encode = compile_row(sidecar.features)
         self._calibrate = compile_calibration(sidecar.calibration) if sidecar.calibration else None
         self.classes = self._booster.classes
@@ -179,7 +179,7 @@ class _Loaded:
         return raw if self.sidecar.calibration is None else calibrate(self.sidecar.calibration, raw)
 
     def score_row(self, row: Mapping[str, Any]) -> tuple[float, ...]:
-        scores = self._rows.score(self._encode(row))
+        scores = self._rows.scores(self._encode(row))
         return scores if self._calibrate is None else tuple(map(self._calibrate, scores))
 
     def close(self) -> None:

@@ -17,8 +17,8 @@ from gauntlet.core.golden import compare_golden
 from gauntlet.core.records.model import GoldenSet, ModelSidecar
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.specs.serving import InputPolicy
+from gauntlet.native.lightgbm import Booster, ScoringError
 from gauntlet.serving.inputs import Encoder
-from gauntlet.serving.lightgbm_c import Booster, ScoringError
 from gauntlet.serving.scorer import Predictor
 
 MANIFEST = "manifest.json"

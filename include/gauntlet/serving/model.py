@@ -20,11 +20,11 @@ import msgspec
 from gauntlet.core.journal import SHADOW_FAILED, Status, hashed_entity
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
+from gauntlet.native.lightgbm import ScoringError
 from gauntlet.serving.breaker import Breaker
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.inputs import Deviations, InputRejected, Irregular, Vector
 from gauntlet.serving.journal import Stream
-from gauntlet.serving.lightgbm_c import ScoringError
 from gauntlet.serving.loader import LoadedVersion, golden_mismatch
 from gauntlet.serving.metrics import key
 from gauntlet.serving.route import Route, Side, side_of

@@ -15,7 +15,7 @@ from typing import Any
 
 from gauntlet.core.errors import GauntletError
 from gauntlet.core.records.rollout import ServedVersion
-from gauntlet.serving.lightgbm_c import library
+from gauntlet.native.lightgbm import library
 from gauntlet.serving.loader import ACCEPT_ALL, LoadedVersion, golden_mismatch, load, read_release
 
 CALLS = 2000

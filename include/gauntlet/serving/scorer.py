@@ -13,8 +13,8 @@ import msgspec
 
 from gauntlet.core.calibration import compile_calibration
 from gauntlet.core.records.model import ModelSidecar, Task
+from gauntlet.native.lightgbm import Booster, RowScorer, ScoringError
 from gauntlet.serving.inputs import Vector
-from gauntlet.serving.lightgbm_c import Booster, RowScorer, ScoringError
 
 NO_DECISION = -1
 NOT_FINITE = "invalid: not finite"
