@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gauntlet.core.axis import CELLS, choose_axis, from_order_key, order_key, pack, unpack
+from gauntlet.core.axis import CELLS, from_order_key, order_key, pack, unpack
+from gauntlet.core.axis_choice import choose_axis
 from gauntlet.core.profile import Labels, Moments, Numbers, Profile, blank, numbers
 from gauntlet.core.statistics.ks import ks_interval, ks_numerator
 from gauntlet.core.statistics.wasserstein import wasserstein, wasserstein_interval

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gauntlet.core.axis import CHUNK, Axis, Counts, Floats, Scratch, choose_axis, pack, unpack
+from gauntlet.core.axis import CHUNK, Axis, Counts, Floats, Scratch, pack, unpack
+from gauntlet.core.axis_choice import choose_axis
 
 
 @dataclass(frozen=True)

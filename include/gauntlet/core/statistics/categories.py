@@ -6,7 +6,6 @@ import math
 
 from gauntlet.core.statistics.base import (
     CATEGORICAL,
-    LEAST_EXPECTED,
     POWER,
     Effect,
     Pair,
@@ -18,6 +17,7 @@ from gauntlet.core.statistics.base import (
     normal_test,
     rows_for_spread,
 )
+from gauntlet.core.statistics.cells import LEAST_EXPECTED
 
 
 def new_categories(pair: Pair) -> dict[str, int]:

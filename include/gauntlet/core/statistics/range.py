@@ -10,8 +10,8 @@ from gauntlet.core.statistics.base import (
     Statistic,
     binomial_rows,
     binomial_test,
-    shown,
 )
+from gauntlet.core.statistics.cells import shown
 
 
 def _measure(pair: Pair) -> Effect:
