@@ -3,6 +3,9 @@
 All in one run on one machine, one worker each, the load from a process of its own. CPU is the user and
 system time of the server's processes while the load runs, read from ``/proc``; what is idle costs nothing,
 so the figure does not depend on how many cores the load generator takes.
+
+The floor is uvicorn's bare ASGI echo, what any application on it pays at least. Ours answers a request that comes in
+one piece in the protocol's callback, without ASGI; an echo on that short way is shown beside it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ PEERS = Path(__file__).parent / "serving_peers"
 TICK = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 32
 OURS, ECHO, MLFLOW = "ours", "bare echo", "mlflow models serve"
+SHORT = "bare echo without ASGI"
 HALF, DUAL = "ours, half load", "ours, canary 10 %, dual scoring"
 ROOT = Path(__file__).parents[1]
 JSON = {"content-type": "application/json"}
@@ -194,6 +198,7 @@ def commands(folder: Path) -> dict[str, tuple[list[str], str, str]]:
     mlflow = [python, "-m", "mlflow", "models", "serve", "-m", str(folder / "mlflow"), "--env-manager", "local"]
     return {
         ECHO: ([python, script, "echo", "PORT"], NATIVE, "native"),
+        SHORT: ([python, script, "short", "PORT"], NATIVE, "native"),
         "FastAPI + pandas": ([python, script, "fastapi", "PORT", str(folder / "model.txt")], "/predict", "plain"),
         MLFLOW: ([*mlflow, "--host", "127.0.0.1", "--port", "PORT", "--workers", "1"], "/invocations", "split"),
     }

@@ -1,4 +1,4 @@
-"""The servers that ``../serving.py`` measures beside ours: ``python servers.py echo|fastapi PORT [MODEL]``."""
+"""The servers that ``../serving.py`` measures beside ours: ``python servers.py echo|short|fastapi PORT [MODEL]``."""
 
 # No postponed annotations here: FastAPI resolves them in the module, and its import is local to its server.
 import sys
@@ -38,6 +38,15 @@ async def echo(_: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": ANSWER})
 
 
+def short_way() -> Any:
+    """The echo without ASGI, on the short way that ours takes for requests in one piece."""
+    from gauntlet.serving.direct import direct_protocol
+    from gauntlet.serving.http import response
+
+    reply = response(200, ANSWER)
+    return direct_protocol({"/v1/models/bench/predict": lambda _: reply})
+
+
 def fastapi_app(model: str) -> Any:
     """What most people write: FastAPI, a data frame of one row, ``Booster.predict``."""
     import lightgbm
@@ -58,8 +67,9 @@ def fastapi_app(model: str) -> Any:
 def main() -> None:
     """Serve one of them until told to stop."""
     kind, port = sys.argv[1], int(sys.argv[2])
-    if kind == "echo":
-        uvicorn.run(echo, host="127.0.0.1", port=port, interface="asgi3", **OPTIONS)
+    if kind in {"echo", "short"}:
+        options = OPTIONS | ({"http": short_way()} if kind == "short" else {})
+        uvicorn.run(echo, host="127.0.0.1", port=port, interface="asgi3", **options)
     else:
         options = OPTIONS | {"lifespan": "auto"}
         uvicorn.run(fastapi_app(sys.argv[3]), host="127.0.0.1", port=port, **options)
