@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import html.parser
+import itertools
+import operator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,11 +17,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from gauntlet.core.drift import compare
 from gauntlet.core.errors import DataRejected
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftAction, DriftReport
 from gauntlet.core.specs.drift import DriftSection
 from gauntlet.stages.drift_files import compare_files
+from gauntlet.stages.windows import Window, counted, kinds_of, profile_of
 
 
 def every_type(rows: int, seed: int) -> pa.Table:
@@ -158,6 +163,39 @@ def test_random_orderings_of_adult_are_silent(example_data: Path, tmp_path: Path
         assert not [one.sentence for one in report.features if one.outcome is Outcome.FAILED]
 
 
+def test_random_orderings_of_adult_are_silent_together_too(example_data: Path, tmp_path: Path) -> None:
+    """Real columns are alike, skewed and categorical: what the tests of everything together must bear."""
+    from gauntlet.core.drift import measure, parts_of
+    from gauntlet.core.joint import heaviest, joint_drift
+    from gauntlet.stages.joint_drift import dependence, pairs_moved
+    from gauntlet.stages.windows import Window, counted, kinds_of, profile_of
+
+    table = pq.read_table(example_data / "adult.parquet")
+    kinds = kinds_of(table.schema)
+    p_values: list[float] = []
+    for seed in range(5):
+        order = np.random.default_rng(100 + seed).permutation(table.num_rows)
+        parts = order[:30_000], order[30_000 : 30_000 + 900 * (seed + 1)]
+        windows = [
+            Window(stored(table.take(pa.array(part)), tmp_path / f"{place}.parquet"))
+            for place, part in enumerate(parts)
+        ]
+        reference = profile_of(windows[0], kinds)
+        current = counted(reference.blank(), windows[1], kinds)
+        used = heaviest(parts_of(measure(reference, current, SECTION)))
+        found = joint_drift(
+            used,
+            SECTION.model_copy(update={"joint": 1e-9, "joint_pairs": 1e-9}),
+            dependence=dependence(windows[1], [part.name for part in used]),
+            pairs=pairs_moved(windows[0], windows[1], used),
+        )
+        assert found is not None
+        assert found.outcome is not Outcome.FAILED, found.sentence
+        p_values += [one.p_value for one in found.statistics if one.p_value is not None]
+    assert len(p_values) == 10
+    assert min(p_values) > 0.001
+
+
 def bikes(path: Path, tmp_path: Path, name: str, months: range, year: int) -> Path:
     table = pyarrow.csv.read_csv(path / "bike_hour.csv")
     month, which = table["mnth"].to_numpy(), table["yr"].to_numpy()
@@ -189,3 +227,51 @@ def test_bike_growth_is_a_change_of_the_label_and_not_of_the_calendar(example_da
     assert label.outcome is Outcome.FAILED
     inputs = compare_files(before, after, section=SECTION, exclude=("cnt",)).report
     assert inputs.action is DriftAction.NONE, inputs.reason
+
+
+# ---- parts add up ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cuts", [[1000], [0, 1, 2999], [700, 700, 2000, 2900]])
+def test_a_window_in_partitions_is_the_window(tmp_path: Path, cuts: list[int]) -> None:
+    """Files of any size and with any row groups, counted on the reference's axes, add up to the one file."""
+    table = every_type(3000, 2).drop_columns(["list"])
+    kinds = kinds_of(table.schema)
+    reference = profile_of(Window(stored(every_type(4000, 1), tmp_path / "reference.parquet")), kinds)
+    whole = counted(reference.blank(), Window(stored(table, tmp_path / "whole.parquet")), kinds)
+    ends = [0, *cuts, table.num_rows]
+    parts = [
+        counted(
+            reference.blank(),
+            Window(stored(table.slice(start, end - start), tmp_path / f"{end}.parquet", row_group_size=1 + 97 * place)),
+            kinds,
+        )
+        for place, (start, end) in enumerate(itertools.pairwise(ends))
+    ]
+    day = functools.reduce(operator.add, parts)
+    assert day.rows == whole.rows == 3000
+    section = DriftSection(window="1d", minimum_rows=1)
+    for mine, theirs in zip(compare(reference, day, section), compare(reference, whole, section), strict=True):
+        assert (mine.feature, mine.outcome) == (theirs.feature, theirs.outcome)
+        for one, other in zip(mine.statistics, theirs.statistics, strict=True):
+            assert one.statistic == other.statistic
+            wanted = None if other.value is None else pytest.approx(other.value, rel=1e-9, abs=1e-12)
+            assert one.value == wanted, one.sentence
+
+
+def test_an_hour_of_another_type_is_seen_in_the_day(tmp_path: Path) -> None:
+    reference = profile_of(
+        Window(stored(every_type(4000, 1).select(["single"]), tmp_path / "r.parquet")), {"single": "numeric"}
+    )
+    table = every_type(2000, 2).select(["single"])
+    texts = pa.table({"single": pa.array([f"{x}" for x in table["single"].to_pylist()])})
+    day = functools.reduce(
+        operator.add,
+        [
+            counted(reference.blank(), Window(stored(hour, tmp_path / f"{place}.parquet")), {"single": "numeric"})
+            for place, hour in enumerate((table.slice(0, 0), table, texts))
+        ],
+    )
+    (found,) = compare(reference, day, DriftSection(window="1d", minimum_rows=1))
+    assert found.quality
+    assert found.sentence == "single: float became float and string"
