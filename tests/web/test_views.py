@@ -104,7 +104,7 @@ def test_a_gate_that_was_not_asked_is_shown_as_such_and_not_left_out(house: Hous
 
 def test_links_lead_to_airflow_mlflow_and_the_runbook(house: House) -> None:
     links = {one["label"]: one["href"] for one in house.get(f"/runs/{run_name(0)}").json()["links"]}
-    assert links["Airflow run"].startswith(f"../dags/{MODEL}__retrain/runs/scheduled__2026-01-01T02%3A00")
+    assert links["Airflow run"].startswith(f"../dags/{MODEL}__retrain/runs/made_up__2026-01-01T02%3A00")
     assert "/#/runs/" in links["MLflow run"]
     assert links["Runbook"] == f"api/models/{MODEL}/runbook"
     text = house.opened("vera").get(f"/{links['Runbook']}").text

@@ -1,0 +1,164 @@
+"""A real api-server over a made-up past, and a real headless Chromium in front of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gauntlet.adapters.store_records import put_record
+from gauntlet.adapters.store_sql import open_store
+from gauntlet.bootstrap import SystemClock
+from gauntlet.core.spec import load_spec
+from gauntlet.demo.airflow_env import load_secrets, passwords_file
+from gauntlet.demo.components import components
+from gauntlet.demo.layout import DATA_VARIABLE, MODEL, USUAL_PORTS, Layout
+from gauntlet.demo.overlay import write_spec
+from gauntlet.demo.ports import choose
+from gauntlet.demo.stack import Stack
+from gauntlet.simulation.history import Past, run_name, write_nights, write_rollout
+
+PEOPLE = {"vera": "viewer", "uma": "user", "ada": "admin"}
+NIGHTS, FEATURES = 20, 30
+NEEDED = ("airflow-db", "airflow-api-server")
+SHOTS = "GAUNTLET_SCREENSHOTS"
+"""Names a folder that keeps the screenshots; without it they are in pytest's own temporary folder."""
+
+
+class OneTransaction:
+    """Writes a whole past with one commit to disk."""
+
+    def __init__(self, connection: Any, clock: Any) -> None:
+        self._connection, self._clock = connection, clock
+
+    def put(self, run_key: str, record: Any, name: str = "", *, actor: str = "history") -> None:
+        put_record(self._connection, self._clock, run_key, record, name, actor)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running api-server."""
+
+    url: str
+    past: Past
+
+    @property
+    def dag(self) -> str:
+        return f"{MODEL}__retrain"
+
+    @property
+    def run(self) -> str:
+        return run_name(self.past.nights - 1)
+
+
+def tool(*names: str) -> str:
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"{names[0]} is not installed (Debian packages chromium and chromium-driver)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An api-server with three people, the model's DAGs and one run of the nightly."""
+    tool("chromium", "chromium-browser", "google-chrome")
+    tool("chromedriver")
+    home = tmp_path_factory.mktemp("site")
+    ports, _ = choose({name: port + 200 for name, port in USUAL_PORTS.items()})
+    layout = Layout(home, ports)
+    for folder in (layout.logs, layout.settings.home, layout.world):
+        folder.mkdir(parents=True)
+    write_spec(layout.root / "include/models" / f"{MODEL}.yaml", layout.models / f"{MODEL}.yaml")
+    os.environ[DATA_VARIABLE] = str(layout.world)
+    past = made_up(layout)
+    keys = load_secrets(layout.airflow.home)
+    environment = layout.environment(keys) | {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in PEOPLE.items()),
+        # MLflow is down here: it is to be said so at once.
+        "GAUNTLET_MLFLOW_TIMEOUT_S": "1",
+    }
+    passwords_file(layout.airflow.home).write_text(json.dumps({name: f"pw-{name}" for name in PEOPLE}))
+    stack = Stack(home, ports, lambda _: None)
+    try:
+        parts = [part for part in components(layout) if part.name in NEEDED]
+        stack.start(parts, environment, layout.logs)
+        with_dags(environment)
+        found = Site(layout.url("airflow"), past)
+        with_run(found)
+        yield found
+    finally:
+        stack.stop()
+
+
+def made_up(layout: Layout) -> Past:
+    spec = load_spec(layout.models / f"{MODEL}.yaml")
+    past = Past(MODEL, NIGHTS, FEATURES, spec.gates.names, spec.digest)
+    clock = SystemClock()
+    store = open_store(layout.settings.database, clock=clock)
+    with store.database.write() as connection:
+        write_nights(OneTransaction(connection, clock), past)
+    write_rollout(store.records, store.routing, past)
+    store.close()
+    return past
+
+
+def with_dags(environment: dict[str, str]) -> None:
+    """What the DAG processor does, once."""
+    command = [sys.executable, "-m", "airflow", "dags", "reserialize"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def with_run(site: Site) -> None:
+    with httpx.Client(base_url=site.url, timeout=60, trust_env=False) as client:
+        token = client.post("/auth/token", json={"username": "ada", "password": "pw-ada"}).json()["access_token"]
+        body = {"dag_run_id": site.run, "logical_date": None, "conf": {"reason": "seen in a test"}}
+        answer = client.post(
+            f"/api/v2/dags/{site.dag}/dagRuns", json=body, headers={"Authorization": f"Bearer {token}"}
+        )
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go."""
+    folder = Path(os.environ[SHOTS]) if os.environ.get(SHOTS) else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens browsers of a size and theme; all are closed at the end."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    opened: list[Any] = []
+
+    def start(width: int = 1400, height: int = 1000) -> Any:
+        options = webdriver.ChromeOptions()
+        options.binary_location = tool("chromium", "chromium-browser", "google-chrome")
+        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+            options.add_argument(flag)
+        options.add_argument(f"--window-size={width},{height}")
+        options.add_argument(f"--user-data-dir={tmp_path}/profile-{len(opened)}")
+        # No page may need anything but this machine.
+        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Chrome(options=options, service=Service(tool("chromedriver")))
+        driver.set_page_load_timeout(90)
+        opened.append(driver)
+        return driver
+
+    yield start
+    for driver in opened:
+        driver.quit()

@@ -1,0 +1,224 @@
+"""The page in a real headless Chromium against a real api-server: log in, open each view, act, see the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.browser.conftest import MODEL, NIGHTS, Site
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+PATIENCE = 60
+VIEWS = {
+    "nights": ".night",
+    "run": ".gauge .dot",
+    "drift": "canvas",
+    "trend": "canvas",
+    "canary": "canvas",
+    "live": ".empty",
+    "alerts": ".empty",
+    "audit": "tbody tr",
+}
+WHY = "looked at it with the vendor, fixed"
+
+
+class Visitor:
+    """One person in front of one browser."""
+
+    def __init__(self, driver: Any, site: Site, name: str) -> None:
+        self.driver, self.site, self.name = driver, site, name
+
+    def log_in(self) -> Visitor:
+        self.driver.get(f"{self.site.url}/auth/login")
+        self.one("input[name=username]").send_keys(self.name)
+        self.one("input[name=password]").send_keys(f"pw-{self.name}")
+        self.one("button[type=submit]").click()
+        self.until(lambda: "/auth/login" not in self.driver.current_url, "logged in")
+        return self
+
+    def open(self, path: str = "/gauntlet/", theme: str = "light") -> Visitor:
+        self.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
+        self.driver.get(self.site.url + path)
+        return self
+
+    def into_frame(self) -> Visitor:
+        self.driver.switch_to.frame(self.one("iframe"))
+        return self
+
+    def tab(self, name: str) -> None:
+        self.one(f"#tab-{name}").click()
+        self.one(f"#panel {VIEWS[name]}")
+
+    def one(self, selector: str) -> Any:
+        from selenium.webdriver.common.by import By
+
+        found: list[Any] = []
+
+        def there() -> bool:
+            found[:] = self.driver.find_elements(By.CSS_SELECTOR, selector)
+            return bool(found)
+
+        self.until(there, selector)
+        return found[0]
+
+    def texts(self, selector: str) -> list[str]:
+        script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
+        return self.driver.execute_script(script, selector)
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        from selenium.common.exceptions import TimeoutException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        try:
+            WebDriverWait(self.driver, PATIENCE).until(lambda _: true())
+        except TimeoutException:
+            pytest.fail(f"{self.driver.current_url} never had {what}: {self.texts('body')[0][:600]}")
+
+    def complaints(self) -> list[str]:
+        """What the browser's console says against the page."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def too_wide(self) -> int:
+        return self.driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
+
+
+@pytest.fixture
+def visit(chromium: Callable[..., Any], site: Site) -> Callable[..., Visitor]:
+    def start(name: str, width: int = 1400, height: int = 1300) -> Visitor:
+        return Visitor(chromium(width, height), site, name).log_in()
+
+    return start
+
+
+def test_without_a_login_there_is_no_page(site: Site) -> None:
+    import httpx
+
+    for path in ("/gauntlet/", "/gauntlet/api/models", f"/gauntlet/api/models/{MODEL}/nights"):
+        assert httpx.get(site.url + path, trust_env=False, timeout=30).status_code == 401
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 420)])
+def test_every_view_opens_and_fits(visit: Callable[..., Visitor], shots: Path, theme: str, width: int) -> None:
+    who = visit("vera", width).open(theme=theme)
+    for name in VIEWS:
+        who.tab(name)
+        assert who.driver.execute_script("return document.documentElement.dataset.theme") == theme
+        assert who.too_wide() <= 0, f"{name} is wider than the window"
+        who.driver.save_screenshot(str(shots / f"{theme}-{width}-{name}.png"))
+    assert who.complaints() == []
+    assert len(who.texts("#tabs button")) == len(VIEWS)
+
+
+def test_the_navigation_entry_the_dag_and_its_run_each_have_the_page(
+    visit: Callable[..., Visitor], site: Site, shots: Path
+) -> None:
+    who = visit("vera").open("/")
+    who.until(
+        lambda: any("Gauntlet" in text for text in who.texts("nav a, nav button, a[href*=gauntlet]")), "its entry"
+    )
+    who.open("/plugin/gauntlet").into_frame().tab("nights")
+    assert len(who.texts(".night")) == NIGHTS
+    for kind, path in {
+        "dag": f"/dags/{site.dag}/plugin/gauntlet-dag",
+        "run": f"/dags/{site.dag}/runs/{site.run.replace('+', '%2B')}/plugin/gauntlet-run",
+    }.items():
+        who.driver.switch_to.default_content()
+        who.open(path).into_frame()
+        who.one("#panel .strip")
+        who.driver.switch_to.default_content()
+        who.driver.save_screenshot(str(shots / f"airflow-{kind}.png"))
+    who.into_frame()
+    assert site.run in who.texts("#panel .mono")[0]
+
+
+def test_by_keyboard_alone(visit: Callable[..., Visitor]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    who = visit("vera").open()
+    who.tab("nights")
+    who.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    who.one("#panel .gauge")
+    assert who.driver.switch_to.active_element.text == "Gates"
+    who.driver.switch_to.active_element.send_keys(Keys.END)
+    who.until(lambda: who.driver.switch_to.active_element.text == "Audit", "the last view")
+    who.driver.switch_to.active_element.send_keys("3")
+    who.one("#panel canvas")
+    who.driver.back()
+    who.until(lambda: who.texts("#tabs [aria-selected=true]") == ["Audit"], "the view before")
+
+
+def test_a_viewer_sees_the_buttons_and_cannot_press_them(visit: Callable[..., Visitor], site: Site) -> None:
+    who = visit("vera").open()
+    buttons = {name: who.one(f"[data-action={name}]") for name in ("rollback", "pause", "clear_quarantine")}
+    assert not any(button.is_enabled() for button in buttons.values())
+    assert "viewer" in buttons["rollback"].get_attribute("title")
+    script = """
+        const [address, headers, done] = arguments;
+        const body = JSON.stringify({ action: "pause", reason: "because I can" });
+        fetch(address, { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body })
+          .then((response) => done(response.status));"""
+    address = f"{site.url}/gauntlet/api/models/{MODEL}/actions"
+    assert who.driver.execute_async_script(script, address, {"X-Gauntlet": "act"}) == 403
+
+
+def test_an_order_without_the_pages_header_is_refused_even_for_an_admin(
+    visit: Callable[..., Visitor], site: Site
+) -> None:
+    who = visit("ada").open()
+    script = """
+        const [address, done] = arguments;
+        const body = JSON.stringify({ action: "pause", reason: "from elsewhere" });
+        fetch(address, { method: "POST", headers: { "Content-Type": "application/json" }, body })
+          .then((response) => done(response.status));"""
+    assert who.driver.execute_async_script(script, f"{site.url}/gauntlet/api/models/{MODEL}/actions") == 403
+
+
+def test_an_admin_clears_a_quarantine_and_sees_it_in_the_log(visit: Callable[..., Visitor], shots: Path) -> None:
+    who = visit("ada").open()
+    who.one("[data-action=clear_quarantine]").click()
+    who.one("dialog[open] textarea").send_keys("no")
+    who.one("dialog[open] button[type=submit]").click()
+    assert who.one("dialog[open] textarea").get_attribute("validationMessage")
+    who.one("dialog[open] textarea").send_keys(f": {WHY}")
+    who.driver.save_screenshot(str(shots / "act-dialog.png"))
+    who.one("dialog[open] button[type=submit]").click()
+    who.one(".notice.good")
+    who.until(lambda: not who.texts("[data-action=clear_quarantine]"), "no quarantine any more")
+    who.driver.save_screenshot(str(shots / "act-done.png"))
+    who.tab("audit")
+    newest = who.texts("#panel tbody tr:first-child td")
+    assert newest[2] == "ada"
+    assert "Quarantine" in newest[3]
+
+
+def test_a_user_pauses_the_canary_in_their_own_name(visit: Callable[..., Visitor]) -> None:
+    who = visit("uma").open()
+    who.one("[data-action=pause]").click()
+    who.one("dialog[open] textarea").send_keys("support is looking at a complaint")
+    who.one("dialog[open] button[type=submit]").click()
+    who.one(".notice.good")
+    who.tab("canary")
+    assert any("uma" in text and "complaint" in text for text in who.texts("#panel tr"))
+
+
+def test_it_refreshes_itself(visit: Callable[..., Visitor]) -> None:
+    who = visit("vera").open()
+    who.tab("nights")
+    before = who.texts("#fresh")
+    who.until(lambda: who.texts("#fresh") != before and "as of" in who.texts("#fresh")[0], "a later time")
+
+
+def test_links_leave_the_frame_that_airflow_puts_the_page_in(visit: Callable[..., Visitor], site: Site) -> None:
+    who = visit("vera").open(f"/plugin/gauntlet/gauntlet/?dag={site.dag}&run={site.run.replace('+', '%2B')}")
+    who.into_frame()
+    who.one("#panel .gauge")
+    handles = set(who.driver.window_handles)
+    link = next(one for one in who.driver.find_elements("css selector", "#panel a") if one.text == "MLflow run")
+    link.click()
+    who.until(lambda: len(who.driver.window_handles) > len(handles), "a new window")
+    airflow = next(one for one in who.driver.find_elements("css selector", "#panel a") if one.text == "Airflow run")
+    airflow.click()
+    who.driver.switch_to.default_content()
+    who.until(lambda: f"/dags/{site.dag}/runs/" in who.driver.current_url, "Airflow's own page of the run")
