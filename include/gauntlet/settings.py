@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     'sqlite:////tmp/g/gauntlet.db'
     """
 
-    model_config = SettingsConfigDict(env_prefix="GAUNTLET_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GAUNTLET_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     environment: Literal["dev", "staging", "production"] = "dev"
     home: Path = Path(".gauntlet")

@@ -148,3 +148,11 @@ def test_history_tells_how_long_ways_back_took(world: World, command_line) -> No
     shown = command_line("history", MODEL, eve=("viewer",))
     assert "Ways back" in shown.output
     assert "id-b → id-a" in shown.output
+
+
+def test_a_setting_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compose file passes on what is not there as an empty string."""
+    for name in ("PEOPLE", "ROLE", "POLICY", "ENVIRONMENTS"):
+        monkeypatch.setenv(f"GAUNTLET_{name}", "")
+    assert Settings().roles_of("ann") == ("admin",)
+    assert Settings().environments == {}
