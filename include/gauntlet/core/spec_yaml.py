@@ -16,6 +16,8 @@ from gauntlet.core.registry import did_you_mean
 M = TypeVar("M", bound=BaseModel)
 Key = str | int
 MAX_BYTES = 1 << 20
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The parser in C where PyYAML has it: ten times as fast, and every task reads its spec."""
 
 
 def read_spec(path: Path, model: type[M]) -> M:
@@ -36,9 +38,12 @@ def _parse(path: Path) -> tuple[Any, Mapping[tuple[Key, ...], int]]:
     if len(text) > MAX_BYTES:
         raise SpecError(f"{path}: larger than {MAX_BYTES} bytes; a spec is a page of YAML")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = dict(_walk(node, ()))
-        return yaml.safe_load(text), lines
+        loader = LOADER(text)
+        try:
+            node = loader.get_single_node()
+            return (None if node is None else loader.construct_document(node)), dict(_walk(node, ()))
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         raise SpecError(f"{path}: not valid YAML: {error}") from None
 
