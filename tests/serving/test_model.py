@@ -222,6 +222,33 @@ def test_the_journal_keeps_what_the_policy_says(
     bench.model.close()
 
 
+@pytest.mark.parametrize("weight", [PPM, 0], ids=["answering", "shadowing"])
+def test_a_machine_that_takes_the_processor_away_is_not_held_against_the_challenger(
+    bench: Bench, stable: Any, canary: Any, trained: Trained, monkeypatch: pytest.MonkeyPatch, weight: int
+) -> None:
+    bench.route(routing(1, stable, canary, weight or 1))
+    side = bench.model.current().canary
+    assert side is not None
+    predict, stalls = side.predict, [False, True]
+
+    def now_and_then(vector: Any) -> Any:
+        stalls.reverse()
+        if stalls[0]:
+            time.sleep(0.03)
+        return predict(vector)
+
+    object.__setattr__(side, "predict", now_and_then)
+    for number in range(12):
+        bench.answer(trained.rows[0], f"c{number}")
+        bench.model.score_others(all_of_them=True)
+    assert not bench.events
+    object.__setattr__(side, "predict", lambda vector: time.sleep(0.03) or predict(vector))
+    for number in range(12):
+        bench.answer(trained.rows[0], f"c{number}")
+        bench.model.score_others(all_of_them=True)
+    assert [kind for kind, _ in bench.events] == ["breaker_tripped"]
+
+
 def test_a_golden_mismatch_takes_the_canary_out(bench: Bench, stable: Any, canary: Any, trained: Trained) -> None:
     bench.route(routing(1, stable, canary, PPM))
     assert bench.answer(trained.rows[0]).arm == "canary"
