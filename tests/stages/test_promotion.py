@@ -691,3 +691,12 @@ def test_a_promotion_does_its_steps_in_a_fixed_order(world, monkeypatch):
     assert tags["gauntlet.promoted_by"] == "airflow"
     assert tags["gauntlet.promoted_at"] == world.services.ledger.champion(MODEL).since.isoformat()
     assert tags["gauntlet.promotion_reason"]
+
+
+def test_the_way_back_asks_for_no_gate(world):
+    """Integrity, golden answers and a release that loads are enough: nothing is judged while the house burns."""
+    world.champion("a")
+    world.champion("b")
+    world.specs.spec = Spec(gates=Gates((*world.specs.spec.gates.names, "latency")), digest="spec-2")
+    world.with_rollout(approval=True)
+    assert roll_back(world).restored.version_id == "id-a"
