@@ -18,7 +18,7 @@ from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.gates.infra_validation import observed
 from gauntlet.core.gates.judge import judge_gate
 from gauntlet.core.ports import Trial
-from gauntlet.core.records.model import GoldenSet
+from gauntlet.core.records.model import GoldenSet, Task
 
 SPEC = spec().model_copy(update={"model": MODEL})
 
@@ -69,6 +69,14 @@ def test_a_good_release_is_served_right_and_in_time(trained: Trained, tmp_path: 
     assert verdict.outcome == "failed"
     assert verdict.reason.startswith("http_requests 120 < 300")
     assert [item.metric for item in verdict.measurements if item.outcome != "passed"] == ["http_requests"]
+
+
+@pytest.mark.parametrize("task", [Task.REGRESSION, Task.MULTICLASS])
+def test_other_tasks_are_served_with_the_scores_of_training(task: Task, tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", train(task=task), "v_other")
+    golden = golden_of(tmp_path / "release")
+    trial = ServerTrials().run(SPEC, release, tmp_path / "release", golden.rows, 100)
+    assert (trial.problem, trial.scores) == (None, golden.scores)
 
 
 def test_a_release_with_other_scores_than_training_is_refused(trained: Trained, tmp_path: Path) -> None:

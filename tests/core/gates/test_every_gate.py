@@ -155,6 +155,7 @@ def test_the_reason_says_what_was_seen_and_what_was_wanted(gate):
         ("size_memory", {"model_mb": 1e9, "rss_mb": 1e9}),
         ("robustness", {"noise_loss": 9, "missing_loss": 9}),
         ("golden", {"tolerance": 9}),
+        ("infra_validation", {"load_seconds": 1e6, "p50_ms": 1e6, "p99_ms": 1e6, "rss_mb": 1e9, "tolerance": 1}),
         ("label_quality", {"conflicting": 1, "smallest_class": 0}),
     ],
 )
