@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -242,7 +242,7 @@ RULED = 5000
 
 
 def checked(reference: world.Champion, window: world.Window, past: Past | None = None, *, labels: bool = True) -> Check:
-    """One window of the world with a model, every channel looked at."""
+    """One window of the world with a model: features, pairs, scores, and labels as if they had matured."""
     past = past or Past()
     counted = world.counted(reference.profile, list(window.seen.T))
     scores = world.counted(reference.scores, [window.scores])
@@ -321,7 +321,34 @@ def sharp(quick: bool) -> list[Aim]:
         aims.append(at_least(text, 0.95, rates[shift.needs]))
     print_table(f"Detection within two windows of a shift that costs {COST} AUC", rows)
     aims.append(at_most(f"silent windows ({silent} trials) that left nothing open", 0.0, float(claimed)))
-    aims += harmless(reference, quick)
+    aims += [*whole(quick), *harmless(reference, quick)]
+    return aims
+
+
+def whole(quick: bool) -> list[Aim]:
+    """Stationary nights of the champion with all that a check looks at: features, pairs, scores and labels."""
+    rows, aims = [], []
+    for size, count in ((200, 300), (1000, 300), (5000, 300), (20_000, 150)):
+        many = max(count // 20, 5) if quick else count
+        rng = np.random.default_rng(size + 7)
+        reference = world.champion()
+        hits: dict[str, int] = {}
+        for night in range(many):
+            if night % 25 == 0:
+                held_out = world.window(rng, world.HELD_OUT, None, 0.0)
+                reference = replace(reference, baseline=Scored(held_out.labels, held_out.scores))
+            check = checked(reference, world.window(rng, size, None, 0.0))
+            if check.alarm:
+                by = "labels" if check.found.reason.startswith("performance") else "inputs and scores"
+                hits[by] = hits.get(by, 0) + 1
+        total = sum(hits.values())
+        rows.append(
+            {"rows": size, "nights": many, "by labels": hits.get("labels", 0)}
+            | {"by inputs and scores": hits.get("inputs and scores", 0), "rate": f"{total / many:.2%}"}
+            | {"at worst": f"{at_worst(total, many):.2%}"}
+        )
+        aims.append(at_most(f"false alarms per night, {size} rows with scores and labels", 0.01, total / many))
+    print_table("Stationary nights of a champion, all channels", rows)
     return aims
 
 

@@ -21,6 +21,8 @@ from gauntlet.core.statistics.base import Cells
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 REFERENCE = 20_000
+HELD_OUT = 100_000
+"""Rows that the champion was evaluated on."""
 POINTS = 1 << 15
 
 
@@ -227,7 +229,7 @@ def champion() -> Champion:
     train = inputs(rng, REFERENCE)
     names = [f"x{i}" for i in range(len(WEIGHTS))]
     profile = _profile(dict(zip(names, train.T, strict=True)), dict(zip(names, WEIGHTS**2, strict=True)))
-    held_out = window(rng, 100_000, None, 0.0)
+    held_out = window(rng, HELD_OUT, None, 0.0)
     scores = _profile({"score": held_out.scores}, {})
     return Champion(profile, scores, Scored(held_out.labels, held_out.scores), list(train.T))
 

@@ -250,3 +250,20 @@ def test_an_estimate_asks_for_a_look_until_labels_say_otherwise(labels: Outcome 
     estimate = performance().model_copy(update={"estimate": True, "sentence": "estimated from scores"})
     known = performance(labels) if labels is not None else None
     assert suggest(Evidence((CALM,), performance=known, estimate=estimate), section).action is action
+
+
+@pytest.mark.parametrize(
+    ("earlier", "pattern"),
+    [
+        ((), DriftPattern.SUDDEN),
+        ((0.1, 0.2), DriftPattern.SUDDEN),
+        ((1.5, 0.8), DriftPattern.GRADUAL),
+        ((None,), DriftPattern.LASTING),
+    ],
+)
+def test_how_a_change_of_everything_came(earlier: tuple[float | None, ...], pattern: DriftPattern) -> None:
+    past = tuple(
+        report(days + 1, joint=feature("all", Outcome.FAILED if effect is None else Outcome.PASSED, effect=effect))
+        for days, effect in enumerate(earlier)
+    )
+    assert suggest(Evidence((CALM,), joint=feature("all", effect=2.0), history=past), SECTION).pattern is pattern

@@ -59,7 +59,7 @@ def suggest(evidence: Evidence, section: DriftSection) -> Suggestion:
     score = weighted_score([*lasting, *likely])
     carried = carriers(faults or [*lasting, *likely] or drifted)
     violated = bool(lasting) and score >= section.retrain_share
-    pattern = _pattern(drifted, lasting, evidence.history)
+    pattern = _pattern(drifted, lasting, evidence.history) if drifted else _joint_pattern(evidence)
     outcome = _outcome(evidence)
     action, reason = _action(evidence, section, faults, drifted, lasting, score, violated)
     return Suggestion(outcome, action, pattern, reason, min(score, 1.0), carried, bool(faults), violated)
@@ -126,6 +126,18 @@ def _pattern(
         if effects and effects[0] >= EARLY and (rising or len(effects) < 2)
         else DriftPattern.SUDDEN
     )
+
+
+def _joint_pattern(evidence: Evidence) -> DriftPattern:
+    """How a change of everything together came."""
+    if evidence.joint is None or evidence.joint.outcome is not Outcome.FAILED:
+        return DriftPattern.NONE
+    before = [report.joint for report in evidence.history[:3]]
+    if before and before[0] is not None and before[0].outcome is Outcome.FAILED:
+        return DriftPattern.LASTING
+    effects = [evidence.joint.effect or 0.0, *(one.effect or 0.0 for one in before if one is not None)]
+    rising = len(effects) > 2 and all(new >= old for new, old in pairwise(effects))
+    return DriftPattern.GRADUAL if rising and effects[1] >= EARLY else DriftPattern.SUDDEN
 
 
 def _action(
