@@ -69,6 +69,7 @@ class Rollout:
     approval: bool = False
     bootstrap: str = "automatic"
     receipts_within: timedelta = timedelta(days=21)
+    on_new: str = "queue"
 
 
 @dataclass(frozen=True)
@@ -494,8 +495,8 @@ class World:
             holdout=holdout,
             spec_digest=run.spec_digest,
             code_digest="code",
-            started_at=self.start,
-            finished_at=self.start,
+            started_at=self.clock.now(),
+            finished_at=self.clock.now(),
         )
 
     def ramped(self, name: str, source: RunContext, weight_ppm: int = PPM) -> RunContext:
