@@ -1,61 +1,50 @@
-"""The buttons on a gate's task in Airflow."""
+"""Buttons on tasks lead to what the plugin serves."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from fastapi import FastAPI
+from starlette.routing import Match
 
-pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
-KEY = SimpleNamespace(
-    dag_id="credit_default__retrain", task_id="gates.latency", run_id="manual__2026-03-01T02:00:00+00:00"
-)
+from gauntlet.orchestration import tasks
+from gauntlet.orchestration.links import DriftReportLink
+from gauntlet.web.app import create_app
 
-
-def test_the_receipt_is_on_the_page_at_this_run_and_gate() -> None:
-    from gauntlet.orchestration.links import ReceiptLink
-
-    address = urlsplit(ReceiptLink().get_link(None, ti_key=KEY))
-    asked = parse_qs(address.query)
-    assert address.path == "/plugin/gauntlet/gauntlet/"
-    assert asked == {"dag": [KEY.dag_id], "run": [KEY.run_id]}
-    assert address.fragment == "gate=latency"
+RUN = SimpleNamespace(dag_id="loans__drift_check", run_id="scheduled__2026-03-01T02:00:00+00:00", task_id="check_drift")
 
 
-@pytest.mark.parametrize("trained", [True, False])
-def test_the_mlflow_run_is_that_of_the_candidate(monkeypatch, trained: bool) -> None:
-    from gauntlet.orchestration.links import MlflowRunLink
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    from gauntlet.orchestration.access import guards
 
-    asked = []
-
-    def find(key: str, kind: type) -> object:
-        asked.append((key, kind.__name__))
-        return SimpleNamespace(mlflow_run_id="abc") if trained else None
-
-    services = SimpleNamespace(records=SimpleNamespace(find=find))
-    monkeypatch.setattr("gauntlet.bootstrap.services", lambda: services)
-    monkeypatch.setenv("GAUNTLET_MLFLOW_PUBLIC_URL", "https://mlflow.example/")
-    from gauntlet.settings import settings
-
-    settings.cache_clear()
-    try:
-        link = MlflowRunLink().get_link(None, ti_key=KEY)
-    finally:
-        settings.cache_clear()
-    assert link == ("https://mlflow.example/#/runs/abc" if trained else "")
-    assert asked == [(f"credit_default/{KEY.run_id}", "TrainedModel")]
+    return create_app(guards())
 
 
-def test_a_gate_is_serialised_with_its_buttons(airflow_database, monkeypatch, tmp_path) -> None:
-    from airflow.sdk import DAG
+def matched(app: FastAPI, path: str) -> dict[str, Any]:
+    """What the route that serves a path makes of it."""
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "root_path": ""}
+    for route in app.routes:
+        found, child = route.matches(scope)
+        if found is Match.FULL:
+            return dict(child["path_params"])
+    raise AssertionError(f"nothing serves {path}")
 
-    from gauntlet.orchestration import tasks
 
-    with DAG("m__retrain", schedule=None) as dag:
-        tasks.run_gate.override(task_id="latency")({}, "latency")
-    from airflow.serialization.serialized_objects import DagSerialization
+@pytest.mark.usefixtures("airflow_database")
+def test_the_task_of_a_drift_check_links_to_its_page(app: FastAPI) -> None:
+    address = DriftReportLink().get_link(None, ti_key=RUN)
+    path = urlsplit(address).path
+    assert path.startswith("/gauntlet/api/")
+    assert "+" not in path.removeprefix("/gauntlet")
+    params = matched(app, path.removeprefix("/gauntlet").replace("%3A", ":").replace("%2B", "+"))
+    assert params == {"model": "loans", "run": RUN.run_id, "kind": "drift"}
 
-    [task] = DagSerialization.to_dict(dag)["dag"]["tasks"]
-    links = task["__var"]["_operator_extra_links"]
-    assert links == {"Receipt": "gauntlet_receipt", "MLflow run": "gauntlet_mlflow_run"}
+
+@pytest.mark.usefixtures("airflow_database")
+def test_the_link_is_on_the_task() -> None:
+    links = tasks.check_drift.operator_class.operator_extra_links
+    assert [type(link) for link in links] == [DriftReportLink]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.web.conftest import MODEL, NIGHTS, House
 
+from gauntlet.core.ledger import Change
 from gauntlet.core.records.ledger import QuarantineCleared
 from gauntlet.core.records.rollout import CommandKind, RolloutCommand
 from gauntlet.simulation.history import run_name, served
@@ -138,3 +139,46 @@ def test_the_page_loads_nothing_from_elsewhere(house: House) -> None:
     assert "script-src 'unsafe-inline'" not in page.headers["content-security-policy"]
     assert "://" not in page.text
     assert "<script>" not in page.text
+
+
+def test_a_rollback_from_the_page_moves_traffic_in_the_persons_name(house: House, monkeypatch) -> None:
+    ledger, routing = house.services.ledger, house.services.routing.read(MODEL)
+    promoted = routing.model_copy(
+        update={
+            "stable": routing.canary,
+            "previous": routing.stable,
+            "canary": None,
+            "weight_ppm": 0,
+            "rollout": None,
+            "lease_until": None,
+        }
+    )
+    ledger.commit(
+        Change(
+            model=MODEL,
+            actor="promotion",
+            action="promotion.routing",
+            reason="the ramp has passed",
+            routing=promoted,
+            routing_epoch=routing.epoch,
+            champion_epoch=ledger.champion(MODEL).epoch,
+        )
+    )
+    house.services.server.apply(house.services.routing.read(MODEL), 1.0)
+    monkeypatch.setattr(house.services.blobs, "fetch_folder", lambda uri, digest: None, raising=False)
+    done = house.act("uma", {"action": "rollback", "reason": WHY})
+    assert done.status_code == 200, done.text
+    head = house.get("").json()
+    assert head["champion"]["version"] == routing.stable.version
+    assert NIGHTS in [one["version"] for one in head["quarantined"]]
+    assert f"v{NIGHTS}" in [f"v{mark['version']}" for mark in house.get("/trend").json()["marks"]]
+    assert any(entry.actor == "uma" and entry.action.startswith("rollback") for entry in house.services.audit.entries())
+
+
+def test_an_approval_is_the_persons_word(house: House) -> None:
+    done = house.act("ola", {"action": "approve", "reason": WHY, "run": run_name(3)})
+    assert done.status_code == 200
+    page = house.get(f"/runs/{run_name(3)}").json()
+    assert [(one["approver"], one["approved"]) for one in page["approvals"]] == [("ola", True)]
+    nowhere = house.act("ola", {"action": "approve", "reason": WHY, "run": "no_such_run"})
+    assert nowhere.status_code == 404

@@ -92,6 +92,7 @@ const draw = () => {
   const place = $("panel").contains(focused) ? [...$("panel").querySelectorAll("button, select, a")].indexOf(focused) : -1;
   const [, view] = VIEWS[state.tab];
   $("panel").replaceChildren(...view.show(state, shown.data).filter(Boolean));
+  $("panel").dataset.view = state.tab;
   // What had the focus has been made anew: the same place gets it back.
   if (place >= 0) [...$("panel").querySelectorAll("button, select, a")][place]?.focus({ preventScroll: true });
   queueMicrotask(sweep);
@@ -101,6 +102,8 @@ const refreshPanel = async () => {
   const key = KEPT.map((name) => state[name]).join("\n");
   const mine = ++busy;
   $("panel").setAttribute("aria-busy", "true");
+  // What belongs to another view is not left standing under this one's name.
+  if ($("panel").dataset.view !== state.tab) $("panel").replaceChildren(empty("Reading …"));
   try {
     const data = await VIEWS[state.tab][1].load(state);
     if (mine !== busy) return;
