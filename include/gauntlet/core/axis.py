@@ -41,12 +41,14 @@ def order_key(values: Floats) -> Floats:
 
 def from_order_key(keys: Floats) -> Floats:
     """The floats of :func:`order_key` keys, up to the rounding of the key."""
-    magnitude = np.abs(keys).astype(np.int64)
+    magnitude = np.minimum(np.abs(keys), INFINITY).astype(np.int64)
     return np.copysign(magnitude.view(np.float64), keys)
 
 
 ONE = float(np.float64(1.0).view(np.int64))
 """Order key of 1."""
+INFINITY = float(np.float64(np.inf).view(np.int64))
+"""Order key of infinity; what lies beyond would be read as NaN."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class Axis:
         """The value at which each bin but the first begins, up to rounding; shape ``(bins - 1,)``."""
         if self.form == "grid":
             return self.knots[self.edges - 1]
-        return self.preimage((self.edges - 1) / self.scale + self.low)
+        with np.errstate(over="ignore"):
+            return self.preimage((self.edges - 1) / self.scale + self.low)
 
     @cached_property
     def atom_cells(self) -> Ints:

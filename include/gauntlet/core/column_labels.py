@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gauntlet.core.dtypes import joined
+
 KEPT = 2000
 """Most frequent categories that are kept by name; the rest is a tail with its size."""
 NAMED_ROWS = 5
@@ -51,6 +53,7 @@ class Labels:
             counts[name] = counts.get(name, 0) + n
         return replace(
             self,
+            dtype=joined(self.dtype, self.rows, other.dtype, other.rows),
             rows=self.rows + other.rows,
             missing=self.missing + other.missing,
             counts=counts,

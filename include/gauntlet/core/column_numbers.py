@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gauntlet.core.axis import CHUNK, Axis, Counts, Floats, Scratch, pack, unpack
 from gauntlet.core.axis_choice import choose_axis
+from gauntlet.core.dtypes import joined
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Numbers:
             raise ValueError("profiles add up only when they were counted on the same axes: use Profile.blank()")
         return replace(
             self,
+            dtype=joined(self.dtype, self.rows, other.dtype, other.rows),
             rows=self.rows + other.rows,
             missing=self.missing + other.missing,
             infinite=self.infinite + other.infinite,

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
+from gauntlet.core.dtypes import family
 from gauntlet.core.statistics.base import BOTH, Effect, Pair, Relevance, Statistic
-
-FAMILIES = {"integer": "number", "float": "number", "decimal": "number"}
-
-
-def family(dtype: str) -> str:
-    """Types between which values keep their meaning.
-
-    >>> family("integer") == family("float")
-    True
-    """
-    return FAMILIES.get(dtype, dtype)
 
 
 def _measure(pair: Pair) -> Effect:
