@@ -286,3 +286,28 @@ def test_categories_in_a_dictionary_column_score_alike(tmp_path: Path, stable: A
     _, table = Batch(tmp_path, stable).score(columns)
     assert table.column("score").to_pylist() == trained.scores(trained.matrix[:40])
     assert CATEGORIES
+
+
+def test_the_command_scores_a_folder_and_says_what_it_found(
+    tmp_path: Path, stable: Any, canary: Any, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from gauntlet import pipeline
+    from gauntlet.cli.app import app
+
+    batch = Batch(tmp_path, stable, canary)
+    monkeypatch.setattr(pipeline, "_services", lambda: batch.services)
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table(columns_of(trained, 20) | {"surprise": [1] * 20}), tmp_path / "in" / "rows.parquet")
+    done = CliRunner().invoke(app, ["score", MODEL, str(tmp_path / "in"), str(tmp_path / "out"), "--keep", "surprise"])
+    assert done.exit_code == 0, done.output
+    assert "20 of 20 rows scored" in done.output
+    assert "version v-two" in done.output
+    table = pq.read_table(tmp_path / "out" / "rows.parquet")
+    assert table.column("score").to_pylist() == trained.scores(trained.matrix[:20])
+    assert table.column("surprise").to_pylist() == [1] * 20
+    pq.write_table(pa.table(columns_of(trained, 20) | {"x0": [None] * 20}), tmp_path / "in" / "rows.parquet")
+    refused = CliRunner().invoke(app, ["score", MODEL, str(tmp_path / "in"), str(tmp_path / "out")])
+    assert refused.exit_code == 1
+    assert "x0" in refused.output

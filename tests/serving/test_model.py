@@ -18,10 +18,11 @@ from gauntlet.core.records.model import ReleaseRef
 from gauntlet.core.records.rollout import PPM, ServedVersion
 from gauntlet.core.specs.serving import JournalPolicy, ServingSection
 from gauntlet.native.lightgbm import ScoringError
+from gauntlet.serving.answered import NotReady
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.journal import Stream
 from gauntlet.serving.loader import load, read_release
-from gauntlet.serving.model import NotReady, ServedModel
+from gauntlet.serving.model import ServedModel
 from gauntlet.serving.shared import ControlWords, Counters
 from gauntlet.serving.snapshot import Snapshot
 
