@@ -187,6 +187,7 @@ def outcome(world: World) -> dict[str, Any]:
         "intent": services.ledger.intent(world.model),
         "releases": _there(world, "releases"),
         "evaluations": _there(world, "evaluations"),
+        "dossiers": _there(world, f"dossiers/{world.model}"),
         "rollout": _ramp(world),
         "tombstones": sorted(
             (stone.name, stone.deleted_at is not None)

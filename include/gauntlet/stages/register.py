@@ -11,11 +11,12 @@ from gauntlet.core.promotion import Claim, answer, judge_evaluation, judge_recei
 from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import CandidateState, Transition
-from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.records.model import RegisteredVersion, ReleaseDossier, TrainedModel
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.stored import stored_json
 from gauntlet.stages.aliases import project_aliases
+from gauntlet.stages.dossier import keep_dossier
 from gauntlet.stages.releases import quarantine_of, served
 from gauntlet.stages.retention import restored
 
@@ -50,7 +51,8 @@ def register_challenger(services: Services, run: RunContext) -> PromotionDecisio
         raise PromotionRefused(f"{run.key}: {known.reason}")
     registered = _register(services, run, trained, known)
     decision = known.model_copy(update={"version": registered.version})
-    _enter_ledger(services, run, registered, decision)
+    dossier = keep_dossier(services, run, trained, decision, receipts)
+    _enter_ledger(services, run, registered, decision, dossier)
     project_aliases(services, run.model)
     return decision
 
@@ -165,7 +167,11 @@ def _tags(run: RunContext, trained: TrainedModel, decision: PromotionDecision) -
 
 
 def _enter_ledger(
-    services: Services, run: RunContext, registered: RegisteredVersion, decision: PromotionDecision
+    services: Services,
+    run: RunContext,
+    registered: RegisteredVersion,
+    decision: PromotionDecision,
+    dossier: ReleaseDossier,
 ) -> None:
     """Version, decision and events in one transaction; nothing when they are there."""
     approve = decision.outcome.satisfied and not services.specs.get(run.model).rollout.approval
@@ -180,6 +186,7 @@ def _enter_ledger(
             records=(
                 (run.key, registered, ""),
                 (run.key, decision, ""),
+                (run.key, dossier, ""),
                 *restored(services, run.model, registered.release.digest),
             ),
             run=run.run,

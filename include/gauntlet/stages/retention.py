@@ -20,7 +20,7 @@ from gauntlet.core.records.data import ContractReport, DatasetRef, SplitManifest
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.ledger import CandidateState, Transition
-from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.records.model import RegisteredVersion, ReleaseDossier, TrainedModel
 from gauntlet.core.records.retention import (
     DoomedItem,
     ItemKind,
@@ -38,8 +38,12 @@ from gauntlet.stages.releases import ALL
 ACTOR = "retention"
 K, S = ItemKind, CandidateState
 WAITING = frozenset({S.REGISTERED, S.VALIDATED, S.APPROVED})
-ORDER = (K.RELEASE, K.REGISTRY_RUN, K.EVALUATION, K.SPLIT, K.SNAPSHOT, K.PAGE, K.JOURNAL)
+ORDER = (K.RELEASE, K.DOSSIER, K.REGISTRY_RUN, K.EVALUATION, K.SPLIT, K.SNAPSHOT, K.PAGE, K.JOURNAL)
 """What refers to something goes before it."""
+
+
+FACTS = (DatasetRef, SplitManifest, EvaluationRef, ContractReport, DriftReport, ReleaseDossier)
+"""The records of a run that refer to files."""
 
 
 def key_of(model: str) -> str:
@@ -84,7 +88,7 @@ def _holdings(services: Services, model: str) -> list[Holding]:
         return {key: named[""] for key, named in services.records.of_runs(keys, kind).items() if "" in named}
 
     trained, registered = one(TrainedModel), one(RegisteredVersion)
-    pointers = [(kind, one(kind)) for kind in (DatasetRef, SplitManifest, EvaluationRef, ContractReport, DriftReport)]
+    pointers = [(kind, one(kind)) for kind in FACTS]
     return [
         _holding(run, trained.get(run.key), registered.get(run.key), [found.get(run.key) for _, found in pointers])
         for run in runs
@@ -112,6 +116,8 @@ def _items(fact: Record | None) -> Iterator[Item]:
             yield Item(K.SPLIT, fact.sha256, fact.uri)
         case EvaluationRef():
             yield Item(K.EVALUATION, fact.sha256, fact.uri)
+        case ReleaseDossier():
+            yield Item(K.DOSSIER, fact.digest, fact.uri)
         case ContractReport():
             if fact.page_uri:
                 yield _page(fact.page_uri)
@@ -292,6 +298,7 @@ def _remove_journal(services: Services, stone: Tombstone) -> None:
 
 _REMOVALS: dict[ItemKind, Callable[[Services, Tombstone], None]] = {
     K.RELEASE: _remove_release,
+    K.DOSSIER: _remove_blob,
     K.SNAPSHOT: _remove_blob,
     K.SPLIT: _remove_blob,
     K.EVALUATION: _remove_blob,

@@ -44,7 +44,7 @@ def digest(world, content):
 
 def test_the_newest_champion_and_the_one_before_stay(world):
     aged(world, "a", "b", "c", "d")
-    assert {kind for kind, _ in doomed(world)} == {"release", "evaluation", "registry_run"}
+    assert {kind for kind, _ in doomed(world)} == {"release", "dossier", "evaluation", "registry_run"}
     report = apply_retention(world.services, MODEL)
     assert report.outcome is Outcome.PASSED
     assert [there(world, content) for content in "abcd"] == [False, False, True, True]

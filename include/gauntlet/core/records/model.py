@@ -75,6 +75,17 @@ class ReleaseRef(Record):
     size_bytes: int
 
 
+class ReleaseDossier(Record):
+    """The folder beside a release with what was decided about it: receipts, decision, card.
+
+    ``digest`` is the SHA-256 of its manifest.
+    """
+
+    release: str
+    uri: str
+    digest: str
+
+
 class TrainedModel(Record):
     """What the train task produced. ``metrics`` are keyed ``part.metric``, e.g. ``validation.roc_auc``."""
 

@@ -12,6 +12,7 @@ class ItemKind(StrEnum):
     """What can be deleted."""
 
     RELEASE = "release"
+    DOSSIER = "dossier"
     SNAPSHOT = "snapshot"
     SPLIT = "split"
     EVALUATION = "evaluation"
