@@ -28,7 +28,7 @@ for spec in specs("retrain"):
 
         registered = tasks.register_challenger(run)
         chain(
-            tasks.check_drift(run),
+            tasks.consult_drift(run),
             decision,
             tasks.retrain_wanted(decision),
             tasks.pull_data(run),

@@ -74,6 +74,13 @@ def check_drift(run: RunContext) -> DriftReport:
     return stage(_services(), run)
 
 
+def consult_drift(run: RunContext) -> DriftReport:
+    """Take the newest drift report where it is fresh; else compare the current window now."""
+    from gauntlet.stages.check_drift import consult_drift as stage
+
+    return stage(_services(), run)
+
+
 def decide(run: RunContext) -> TriggerDecision:
     """Decide whether to retrain; a decision to skip is recorded like any other."""
     from gauntlet.stages.decide import decide as stage

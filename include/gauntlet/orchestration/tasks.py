@@ -99,6 +99,7 @@ def announce(asset: Any) -> Any:
 
 
 check_drift = task_decorator_factory(pipeline.check_drift, decorated_operator_class=DriftTask)
+consult_drift = task(task_id="check_drift")(pipeline.consult_drift)
 decide = task(pipeline.decide)
 pull_data = task(pipeline.pull_data)
 check_contract = task(pipeline.check_contract)

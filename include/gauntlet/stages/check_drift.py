@@ -53,6 +53,30 @@ def check_drift(services: Services, run: RunContext) -> DriftReport:
     return report
 
 
+def consult_drift(services: Services, run: RunContext) -> DriftReport:
+    """The newest report on this champion where it is fresh enough, entered for this run too; else a new check.
+
+    Fresh: not older than ``drift.fresh``, not newer than the run, by the same spec, and of a window that was read.
+    """
+    spec = services.specs.get(run.model)
+    champion = services.routing.read(run.model).stable
+    found = [
+        report
+        for report in services.records.newest(run.model, DriftReport, limit=HISTORY)
+        if champion is not None
+        and report.champion == champion.release_digest
+        and report.spec_digest == spec.digest
+        and run.as_of - spec.drift.fresh <= report.as_of <= run.as_of
+        and report.outcome is not Outcome.ERROR
+    ]
+    if not found:
+        return check_drift(services, run)
+    newest = max(found, key=lambda report: (report.as_of, report.run == run.run))
+    if services.records.find(run.key, DriftReport) is None:
+        services.records.put(run.key, newest)
+    return newest
+
+
 def _blank_report(run: RunContext, spec: ModelSpec) -> DriftReport:
     """What a check starts from: no champion, nothing compared."""
     return DriftReport(

@@ -14,7 +14,7 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, StatisticResult
 from gauntlet.core.records.gates import GateReceipt, GateVerdict, PromotionDecision
 from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
-from gauntlet.stages.check_drift import check_drift
+from gauntlet.stages.check_drift import check_drift, consult_drift
 from gauntlet.stages.decide import decide
 from gauntlet.stages.line import set_line
 
@@ -389,3 +389,32 @@ def test_training_rows_out_of_reach_leave_the_pairs_open(bench: Bench) -> None:
     assert report.joint is not None
     assert report.joint.outcome is Outcome.INCONCLUSIVE
     assert (report.means, report.means_rows) == ({}, 0)
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize(("later", "pulls"), [(timedelta(hours=1), 1), (timedelta(hours=3), 2)])
+def test_the_nightly_takes_a_fresh_report_and_checks_itself_when_there_is_none(
+    bench: Bench, later: timedelta, pulls: int
+) -> None:
+    bench.source.table = portfolio(3000, 2, START + timedelta(hours=3), income=0.7)
+    first = bench.run(START)
+    report = check_drift(bench.services, first)
+    nightly = bench.run(START + later, name="nightly")
+    found = consult_drift(bench.services, nightly)
+    assert (found == report) is (pulls == 1)
+    assert len(bench.source.pulls) == pulls
+    assert consult_drift(bench.services, nightly) == found == bench.services.records.get(nightly.key, DriftReport)
+    assert len(bench.source.pulls) == pulls
+    assert decide(bench.services, nightly).action is TriggerAction.RETRAIN
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_report_on_another_champion_or_by_another_spec_is_not_taken(bench: Bench) -> None:
+    bench.source.table = portfolio(3000, 2)
+    check_drift(bench.services, bench.run(START))
+    bench.set_drift(psi=0.2)
+    consult_drift(bench.services, bench.run(START, name="other-spec"))
+    assert len(bench.source.pulls) == 2
+    bench.train(START, portfolio(9000, 3, START, days=30))
+    consult_drift(bench.services, bench.run(START, name="other-champion"))
+    assert len(bench.source.pulls) == 3

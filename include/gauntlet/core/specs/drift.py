@@ -137,6 +137,8 @@ class DriftSection(Section):
     """Whether the window is scored by the champion, to find a change of its scores."""
     performance: PerformanceSection | None = None
     """Whether the champion is measured again as labels mature; ``None``: not here."""
+    fresh: Duration = Field(default="2h", validate_default=True)
+    """The nightly takes a report of the drift check that is not older, instead of computing one again."""
     cooldown: Duration = Field(default="20h", validate_default=True)
     """No second drift-triggered retrain within this time."""
     max_age: Duration | None = Field(default="30d", validate_default=True)
