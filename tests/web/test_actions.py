@@ -6,7 +6,7 @@ import pytest
 from tests.web.conftest import MODEL, NIGHTS, House
 
 from gauntlet.core.ledger import Change
-from gauntlet.core.records.ledger import QuarantineCleared
+from gauntlet.core.records.ledger import CandidateState, QuarantineCleared, Transition
 from gauntlet.core.records.rollout import CommandKind, RolloutCommand
 from gauntlet.simulation.history import run_name, served
 
@@ -153,6 +153,16 @@ def test_a_rollback_from_the_page_moves_traffic_in_the_persons_name(house: House
             "lease_until": None,
         }
     )
+    begun = Transition(
+        model=MODEL,
+        candidate=routing.canary.release_digest,
+        version=routing.canary,
+        before=CandidateState.CANARY,
+        after=CandidateState.PROMOTING,
+        reason="the ramp has passed",
+        actor="promotion",
+    )
+    crowned = begun.model_copy(update={"before": CandidateState.PROMOTING, "after": CandidateState.CHAMPION})
     ledger.commit(
         Change(
             model=MODEL,
@@ -162,6 +172,7 @@ def test_a_rollback_from_the_page_moves_traffic_in_the_persons_name(house: House
             routing=promoted,
             routing_epoch=routing.epoch,
             champion_epoch=ledger.champion(MODEL).epoch,
+            transitions=(begun, crowned),
         )
     )
     house.services.server.apply(house.services.routing.read(MODEL), 1.0)
