@@ -89,7 +89,7 @@ def build(current: Settings) -> Services:
     from gauntlet.adapters.product_queries import ProductQueries
     from gauntlet.adapters.registry_mlflow import MLflowRegistry
     from gauntlet.adapters.scorer_lightgbm import LightGBMScorers
-    from gauntlet.adapters.server_http import HttpServer
+    from gauntlet.adapters.server_fleet import open_server
     from gauntlet.adapters.server_trial import ServerTrials
     from gauntlet.adapters.sources import Reading, all_sources
     from gauntlet.adapters.store_sql import open_store
@@ -116,7 +116,7 @@ def build(current: Settings) -> Services:
         calendars=IcsCalendars(current.models),
         trials=ServerTrials(),
         registry=MLflowRegistry(current.mlflow_url, timeout_s=current.mlflow_timeout_s),
-        server=HttpServer(current.admin, lambda: admin_token(current)),
+        server=open_server(current.admin, lambda: admin_token(current)),
         queries=ProductQueries(scratch, connection_url=_connection_url),
         journal=JournalFiles(current.journal),
         notifiers=_notifiers(current),
@@ -193,7 +193,8 @@ def serve(host: str, port: int, workers: int | None) -> None:
         models={spec.model: ModelServing(spec.source.columns.entity, spec.serving) for spec in specs},
         state=home / "server",
         journal=current.journal,
-        admin_socket=Path(current.admin.removeprefix("unix:")),
+        admin_socket=current.admin_socket,
+        admin_listen=current.server_admin_listen,
         admin_token=admin_token(current),
         admin_token_file=None if current.server_token is not None else _token_file(current),
         host=host,

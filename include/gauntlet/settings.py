@@ -63,7 +63,10 @@ class Settings(BaseSettings):
     """The Grafana dashboard that the page links to; unset: no link."""
     server_url: str = "http://127.0.0.1:8300"
     server_admin: str | None = None
-    """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``."""
+    """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``.
+    Several servers: their addresses with commas between, or ``dns:http://name:port`` for all a name stands for."""
+    server_admin_listen: str | None = None
+    """``host:port`` on which the server answers admin operations beside its socket, for orchestrators elsewhere."""
     server_token: SecretStr | None = None
     server_workers: int = 1
     notify: SecretStr | None = None
@@ -113,6 +116,12 @@ class Settings(BaseSettings):
     def journal(self) -> Path:
         """The journal's folder."""
         return self.home.absolute() / "journal"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where a server of this installation puts its own admin socket."""
+        unix = self.admin.startswith("unix:")
+        return Path(self.admin.removeprefix("unix:")) if unix else self.home.absolute() / "server" / "admin.sock"
 
     @property
     def admin(self) -> str:

@@ -20,6 +20,7 @@ OVERLAY: dict[str, Any] = {
         "reconcile": None,
         "retries": 1,
     },
+    "monitoring": {"cron": None},
     "training": {"rounds": 150, "early_stopping": 20, "threads": 1, "params": {"learning_rate": 0.12}},
     # The story plays at any hour of any day.
     "freeze": {"weekdays": [], "windows": []},

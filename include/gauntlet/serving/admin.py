@@ -131,3 +131,12 @@ def admin_socket(path: Path) -> socket.socket:
     path.chmod(0o600)
     sock.listen()
     return sock
+
+
+def remote_socket(address: str) -> socket.socket:
+    """A TCP socket for the admin operations; :class:`InfrastructureError` when the address is none or taken."""
+    host, _, port = address.rpartition(":")
+    try:
+        return socket.create_server((host or "127.0.0.1", int(port)), backlog=16)
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(f"admin address {address}: {error}; write host:port") from error

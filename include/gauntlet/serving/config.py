@@ -31,6 +31,9 @@ class ServerConfig:
     """Used where there is no ``admin_token_file``."""
     admin_token_file: Path | None = None
     """The token is what this file says at the moment: replace the file to rotate it, nothing has to be restarted."""
+    admin_listen: str | None = None
+    """``host:port`` on which the admin operations are answered too, for orchestrators on other hosts; keep it from
+    everybody else."""
     host: str = "127.0.0.1"
     port: int = 8300
     """0: a free port, written to ``state/address.json``."""
