@@ -1,4 +1,4 @@
-"""Compaction as a task: what it made is recorded, what it could not make is an error, a second run has nothing to do."""
+"""Compaction as a task: what it made is recorded, what it could not make is an error, a second run does nothing."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+from gauntlet.serving.answered import Answered, ModelFailed, NotReady
 from gauntlet.serving.config import ServerConfig
 from gauntlet.serving.direct import Whole
 from gauntlet.serving.http import (
@@ -26,7 +27,7 @@ from gauntlet.serving.inputs import InputRejected, MalformedBody
 from gauntlet.serving.journal import JournalWriter, now_us
 from gauntlet.serving.metrics import key, page
 from gauntlet.serving.mlflow_protocol import mlflow_routes
-from gauntlet.serving.model import Answered, ModelFailed, NotReady, ServedModel
+from gauntlet.serving.model import ServedModel
 from gauntlet.serving.native import Predict, native_routes
 from gauntlet.serving.open_inference import open_inference_routes, versioned
 from gauntlet.serving.openapi import openapi_routes
@@ -200,7 +201,7 @@ class App:
 
     def after(self, model: ServedModel) -> None:
         """Score with the other version once the answer is on its way."""
-        model.score_others_soon(asyncio.get_running_loop())
+        model.shadow.score_soon(asyncio.get_running_loop())
 
     async def answer_rows(
         self,

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from gauntlet.serving.config import ModelServing, ServerConfig
-from gauntlet.serving.supervisor import Fetch, ReadRouting, ReportEvent, Supervisor
+from gauntlet.serving.releases import Fetch
+from gauntlet.serving.supervisor import ReadRouting, ReportEvent, Supervisor
 
 if TYPE_CHECKING:
     from gauntlet.serving.admin import RollBack
@@ -50,7 +51,7 @@ async def _serve(
 ) -> None:
     import uvicorn
 
-    from gauntlet.serving.admin import AdminApp, admin_socket
+    from gauntlet.serving.admin import AdminApp, admin_socket, remote_socket
 
     supervisor = Supervisor(config, fetch, read_routing, report_event)
     server = uvicorn.Server(
@@ -69,8 +70,9 @@ async def _serve(
     main = asyncio.create_task(supervisor.run(stop))
     main.add_done_callback(lambda _: setattr(server, "should_exit", True))
     sock = admin_socket(config.admin_socket)
+    remote = [remote_socket(config.admin_listen)] if config.admin_listen else []
     try:
-        await server.serve(sockets=[sock])
+        await server.serve(sockets=[sock, *remote])
     finally:
         stop.set()
         await main

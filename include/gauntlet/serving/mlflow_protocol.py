@@ -18,8 +18,9 @@ from gauntlet.serving.http import JSON, TEXT, Handler, Receive, Refused, Scope, 
 from gauntlet.serving.inputs import InputRejected, MalformedBody, entity_of, parse_lenient
 
 if TYPE_CHECKING:
+    from gauntlet.serving.answered import Answered
     from gauntlet.serving.app import App
-    from gauntlet.serving.model import Answered, ServedModel
+    from gauntlet.serving.model import ServedModel
 
 Rows = list[dict[str, Any]]
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")

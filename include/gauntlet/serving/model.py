@@ -6,21 +6,18 @@ challenger, and enough failures trip its breaker, which all workers see with the
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from time import perf_counter_ns
 from typing import Any
 
-import msgspec
-
-from gauntlet.core.journal import SHADOW_FAILED, Status, hashed_entity
+from gauntlet.core.journal import Status, hashed_entity
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
 from gauntlet.native.lightgbm import ScoringError
+from gauntlet.serving.answered import Answered, ModelFailed, NotReady, cause_of
 from gauntlet.serving.breaker import Breaker
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.inputs import Deviations, InputRejected, Irregular, Vector
@@ -28,7 +25,8 @@ from gauntlet.serving.journal import Stream
 from gauntlet.serving.loader import LoadedVersion, golden_mismatch
 from gauntlet.serving.metrics import key
 from gauntlet.serving.route import Route, Side, side_of
-from gauntlet.serving.scorer import Prediction, Predictor
+from gauntlet.serving.scorer import Predictor
+from gauntlet.serving.shadow import Shadow
 from gauntlet.serving.shared import ControlWords, Counters
 from gauntlet.serving.snapshot import Snapshot
 
@@ -41,43 +39,10 @@ Report = Callable[[str, str, dict[str, Any]], None]
 """(kind, model, detail): something a person or the rollout should know."""
 
 
-class NotReady(Exception):
-    """There is no version to answer with. Answered with 503."""
-
-
-class ModelFailed(Exception):
-    """The champion itself could not score a row. Answered with 500."""
-
-
-class Answered(msgspec.Struct, frozen=True, gc=False):
-    """One answered row, and what the journal still has to be told of it."""
-
-    prediction: Prediction
-    side: Side
-    """Who answered: ``own``, or the champion for it."""
-    assignment: Assignment
-    arm: str
-    """The arm the row was assigned to."""
-    own: Side
-    """The version of that arm."""
-    route: Route
-    other: Side | None
-    """The version that is to score the row too."""
-    typed: Any
-    raw: Mapping[str, Any] | None
-    vector: Vector | None
-    """The row as ``other`` can take it, where it is the same for both."""
-    head: tuple[Any, ...]
-    tail: tuple[Any, ...]
-    """The journal's columns before and after the other version's score, the decision and the latency."""
-
-
 _ALONE = Assignment(canary=False, bucket=-1, sticky=True, basis=Basis.HASH)
 _ALONE_ANONYMOUS = Assignment(canary=False, bucket=-1, sticky=False, basis=Basis.REQUEST)
 """Without a canary nobody is drawn, and a bucket would cost a hash."""
 _PINNED = {pin: Assignment(canary=pin, bucket=-1, sticky=False, basis=Basis.LISTED) for pin in (False, True)}
-AFTER_S = 0.002
-"""How long after an answer the other version scores: together with its neighbours, and never before it is sent."""
 
 
 class ServedModel:
@@ -105,20 +70,13 @@ class ServedModel:
         self._predictors: dict[str, Predictor] = {}
         serving = self.settings.serving
         self._breaker = Breaker(serving.breaker_errors, serving.breaker_window_s)
-        self._budget_us = serving.challenger_budget_ms * 1000
+        self.budget_us = serving.challenger_budget_ms * 1000
         self._features = serving.journal.features
         self._plain_vector = self._features == "vector"
         self._keep_entity = serving.journal.entity
         self._plain_entity = self._keep_entity == "plain"
-        self._ignored = frozenset() if self.settings.entity is None else frozenset({self.settings.entity})
-        self._shadow: deque[tuple[Answered, int]] = deque()
-        self._shadow_places = {
-            outcome: counters.place(key("gauntlet_shadow_total", model=name, outcome=outcome))
-            for outcome in ("scored", "failed", "dropped")
-        }
-        self._shadow_due = False
-        self._allowance_ns = 0.0
-        self._allowed_at = perf_counter_ns()
+        self.ignored = frozenset() if self.settings.entity is None else frozenset({self.settings.entity})
+        self.shadow = Shadow(self, config, counters)
         gauges = ("routing_epoch", "canary_weight_ppm", "ready")
         self._gauges = [counters.place(key(f"gauntlet_{gauge}", model=name)) for gauge in gauges]
 
@@ -320,17 +278,17 @@ class ServedModel:
             began = perf_counter_ns()
             prediction = own.predict(vector)
             model_us = (perf_counter_ns() - began) / 1000
-            if model_us > self._budget_us and self._needs_that_long(own, vector):
+            if model_us > self.budget_us and self.needs_that_long(own, vector):
                 error = "slow"
-                self._canary_error(route, error)
+                self.canary_failed(route, error)
         except (ScoringError, InputRejected) as failure:
-            answered, status, error = route.stable, Status.FALLBACK, _cause(failure)
+            answered, status, error = route.stable, Status.FALLBACK, cause_of(failure)
             vector = self._encode(route, answered, typed, raw)
             try:
                 prediction = answered.predict(vector)
             except ScoringError as twice:
                 raise self._stable_failed(answered, twice) from twice
-            self._canary_error(route, error)
+            self.canary_failed(route, error)
         other = route.stable if route.weight and status is OK else None
         head = (
             request_id,
@@ -351,11 +309,11 @@ class ServedModel:
         reusable = vector if route.same_vector else None
         return Answered(prediction, answered, assignment, CANARY, own, route, other, typed, raw, reusable, head, tail)
 
-    def _needs_that_long(self, side: Side, vector: Vector) -> bool:
+    def needs_that_long(self, side: Side, vector: Vector) -> bool:
         """Time a slow row again: once may be the machine that took the processor away, not the model."""
         began = perf_counter_ns()
         side.predict(vector)
-        return (perf_counter_ns() - began) / 1000 > self._budget_us
+        return (perf_counter_ns() - began) / 1000 > self.budget_us
 
     def _assign(self, route: Route, entity: str | None, request_id: str) -> Assignment:
         if route.weight or route.shadows:
@@ -380,7 +338,7 @@ class ServedModel:
                 raw = route.decoder.plain(typed)
         assert raw is not None
         deviations: Deviations = []
-        vector = side.encoder.checked(raw, deviations, self._ignored)
+        vector = side.encoder.checked(raw, deviations, self.ignored)
         for name, kind in deviations:
             self.count_deviation("gauntlet_input_deviations_total", name, kind)
         return vector
@@ -394,7 +352,8 @@ class ServedModel:
         self._count(stable.version_id, STABLE, Status.ERROR)
         return ModelFailed(f"version {stable.version_id}: {failure}")
 
-    def _canary_error(self, route: Route, error: str) -> None:
+    def canary_failed(self, route: Route, error: str) -> None:
+        """Count an error of the challenger; enough of them end its traffic."""
         if self._breaker.error(time.monotonic()) and route.weight:
             self._trip(route, f"repeated errors, the last: {error}")
 
@@ -428,18 +387,15 @@ class ServedModel:
             tally.values[tally.ok] += 1
         else:
             self._count(row.own.version_id, row.arm, row.tail[1])
-        if row.other is not None:
-            if len(self._shadow) < self.config.shadow_queue:
-                self._shadow.append((row, latency_us))
-                return True
-            self._shadow_count("dropped")
+        if row.other is not None and self.shadow.take(row, latency_us):
+            return True
         complete = (*row.head, NAN, row.prediction.decision, latency_us, *row.tail)
         queue = self.stream.queue
         if len(queue) < self.stream.capacity:
             queue.append(complete)
         else:
             self.journal(complete)
-        return bool(self._shadow)
+        return bool(self.shadow.waiting)
 
     def finish(self, rows: Sequence[Answered], latency_us: int) -> bool:
         """The same for all rows of a request."""
@@ -448,73 +404,9 @@ class ServedModel:
             waiting = self.finish_one(row, latency_us)
         return waiting
 
-    def score_others_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have waiting rows scored once the answers are on their way."""
-        if not self._shadow_due:
-            self._shadow_due = True
-            loop.call_later(AFTER_S, self.score_others)
-
     def score_others(self, *, all_of_them: bool = False) -> None:
         """Score waiting rows with the version that did not answer, within this worker's share of time."""
-        self._shadow_due = False
-        self._refill()
-        while self._shadow:
-            row, latency_us = self._shadow.popleft()
-            score, tail = NAN, row.tail
-            if all_of_them or self._allowance_ns > 0:
-                began = perf_counter_ns()
-                score, failure = self._other_score(row)
-                self._allowance_ns -= perf_counter_ns() - began
-                if failure is not None:
-                    model_us, status, _, features = tail
-                    tail = (model_us, status, SHADOW_FAILED + failure, features)
-            else:
-                self._shadow_count("dropped")
-            self.journal((*row.head, score, row.prediction.decision, latency_us, *tail))
-
-    def _refill(self) -> None:
-        now = perf_counter_ns()
-        share = self.config.shadow_share
-        self._allowance_ns = min(self._allowance_ns + (now - self._allowed_at) * share, share * 1e9)
-        self._allowed_at = now
-
-    def _other_score(self, row: Answered) -> tuple[float, str | None]:
-        """The other version's score, and why the challenger gave none to a row that it only shadows."""
-        route, other = row.route, row.other
-        assert other is not None
-        if self.route is not route:
-            self._shadow_count("dropped")
-            return NAN, None  # The routing changed while the row waited; the version may have been freed.
-        try:
-            vector = row.vector if row.vector is not None else self._encode_quietly(route, other, row)
-            began = perf_counter_ns()
-            score = other.predict(vector).score
-            model_us = (perf_counter_ns() - began) / 1000
-            slow = model_us > self._budget_us and self._needs_that_long(other, vector)
-        except (ScoringError, InputRejected) as failure:
-            self._shadow_count("failed")
-            if row.arm is not STABLE:
-                return NAN, None
-            cause = _cause(failure)
-            self._canary_error(route, cause)
-            return NAN, cause
-        if slow and row.arm is STABLE:
-            self._canary_error(route, "slow")
-        self._shadow_count("scored")
-        return score, None
-
-    def _encode_quietly(self, route: Route, other: Side, row: Answered) -> Vector:
-        raw = row.raw
-        if row.typed is not None:
-            try:
-                return route.vector_of(other, row.typed)
-            except (Irregular, TypeError):
-                raw = route.decoder.plain(row.typed)
-        assert raw is not None
-        return other.encoder.checked(raw, [], self._ignored)
-
-    def _shadow_count(self, outcome: str) -> None:
-        self.counters.values[self._shadow_places[outcome]] += 1
+        self.shadow.score(all_of_them=all_of_them)
 
     def _count(self, version_id: str, arm: str, status: str) -> None:
         name = key("ml_prediction_requests_total", model=self.name, version=version_id, arm=arm, status=status)
@@ -535,19 +427,3 @@ class ServedModel:
         self.route = None
         for version in self.versions.values():
             version.close()
-
-
-def decision_of(one: Answered) -> int | str | None:
-    """The decision as clients see it: 0/1, the class's name, or ``None``."""
-    code = one.prediction.decision
-    if code < 0:
-        return None
-    classes = one.side.sidecar.classes
-    return classes[code] if classes and one.prediction.scores is not None else code
-
-
-def _cause(failure: Exception) -> str:
-    """A short fixed text for the journal: details that vary would be a column of their own."""
-    if isinstance(failure, InputRejected):
-        return f"rejected: {failure.feature} {failure.kind}"[:80]
-    return str(failure)[:80]

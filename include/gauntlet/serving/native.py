@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gauntlet.serving.answered import Answered, decision_of
 from gauntlet.serving.http import JSON, Handler, Receive, Refused, Scope, Send, answer, answer_json, encode, response
 from gauntlet.serving.inputs import MalformedBody, entity_of, entity_text, parse_lenient
 from gauntlet.serving.journal import now_us
-from gauntlet.serving.model import Answered, ServedModel, decision_of
+from gauntlet.serving.model import ServedModel
 
 if TYPE_CHECKING:
     from gauntlet.serving.app import App

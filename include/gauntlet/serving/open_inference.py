@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet import __version__
 from gauntlet.core.records.model import FeatureKind, Task
+from gauntlet.serving.answered import decision_of
 from gauntlet.serving.http import JSON, Handler, Headers, Receive, Refused, Scope, Send, answer, answer_json, encode
 from gauntlet.serving.inputs import MalformedBody, entity_of, parse_lenient
-from gauntlet.serving.model import decision_of
 
 if TYPE_CHECKING:
+    from gauntlet.serving.answered import Answered
     from gauntlet.serving.app import App
-    from gauntlet.serving.model import Answered, ServedModel
+    from gauntlet.serving.model import ServedModel
 
 BINARY_HEADER = b"inference-header-content-length"
 BINARY = (b"content-type", b"application/octet-stream")

@@ -13,7 +13,6 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess  # noqa: S404  workers and probes are our own modules
 import sys
@@ -29,11 +28,10 @@ from gauntlet.serving.channel import Channel, Gone, Refusal
 from gauntlet.serving.config import ServerConfig
 from gauntlet.serving.journal import now_us, repair
 from gauntlet.serving.layout import Layout
+from gauntlet.serving.releases import Fetch, child_environment, copy_release, how_it_ended, probe_release
 from gauntlet.serving.shared import ControlWords
 from gauntlet.serving.snapshot import Snapshot, write_durably
 
-Fetch = Callable[[str, str], Path]
-"""(release URI, digest) to a verified local folder."""
 ReadRouting = Callable[[str], Routing]
 """Model to its routing row; may raise when the control database is down."""
 ReportEvent = Callable[[str, str, Mapping[str, Any]], None]
@@ -204,7 +202,7 @@ class Supervisor:
         worker.started.set()
         if self._stopping:
             return
-        self.report("worker_ended", "", {"worker": worker.name, "how": _how(code)})
+        self.report("worker_ended", "", {"worker": worker.name, "how": how_it_ended(code)})
         for model in self.config.models:
             for folder in sorted((self.config.journal / model).glob(f"{worker.name}*")):
                 self._repair_folder(model, folder)
@@ -263,9 +261,9 @@ class Supervisor:
             raise IntegrityError(f"version {served.version_id} has no release to fetch")
         folder = self.layout.release(served.release_digest)
         if not folder.exists():
-            await asyncio.to_thread(self._copy, served, folder)
+            await asyncio.to_thread(copy_release, self._fetch, served, folder)
         try:
-            measured = await asyncio.to_thread(self._probe, folder, served)
+            measured = await asyncio.to_thread(probe_release, folder, served, self.config)
         except IntegrityError as error:
             if served not in self._known[model]:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -273,49 +271,6 @@ class Supervisor:
             raise
         await self._ask_all("load", LOAD_S, model=model, served=served.model_dump())
         self._remember(model, served)
-        return measured
-
-    def _copy(self, served: ServedVersion, folder: Path) -> None:
-        try:
-            self._copy_durably(self._fetch(served.release_uri, served.release_digest), folder)
-        except GauntletError:
-            raise
-        except OSError as error:
-            raise InfrastructureError(f"release {served.release_uri} could not be fetched: {error}") from error
-
-    @staticmethod
-    def _copy_durably(source: Path, folder: Path) -> None:
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, temporary)
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.replace(folder)
-
-    def _probe(self, folder: Path, served: ServedVersion) -> dict[str, Any]:
-        command = [sys.executable, "-m", "gauntlet.serving.probe", str(folder), served.model_dump_json()]
-        try:
-            done = subprocess.run(
-                command, env=child_environment(), capture_output=True, timeout=self.config.probe_timeout_s, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise IntegrityError(
-                f"version {served.version_id}: the probe did not end within {self.config.probe_timeout_s:g} s"
-            ) from None
-        if done.returncode != 0:
-            tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise IntegrityError(
-                f"version {served.version_id} ended the probe with {_how(done.returncode)} {' '.join(tail)}"
-            )
-        measured: dict[str, Any] = json.loads(done.stdout)
-        if "refused" in measured:
-            raise IntegrityError(f"version {served.version_id}: {measured['refused']}")
-        limit = self.config.probe_latency_ms
-        # The median: the tail on a busy machine says more about the machine than about the model.
-        if measured["p50_ms"] > limit:
-            raise IntegrityError(f"version {served.version_id}: median row {measured['p50_ms']} ms > {limit:g} ms")
         return measured
 
     def _remember(self, model: str, served: ServedVersion) -> None:
@@ -477,13 +432,6 @@ class Supervisor:
         asyncio.get_running_loop().run_in_executor(None, hand_on)
 
 
-def child_environment() -> dict[str, str]:
-    """The environment of workers and probes: our package on the path, one OpenMP thread each."""
-    package_root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-
-
 def _server_id(state: Path) -> str:
     """A name for this state folder's server, made once."""
     path = state / "server_id"
@@ -505,12 +453,3 @@ def _listen(config: ServerConfig) -> socket.socket:
         raise InfrastructureError(f"{config.host}:{config.port} cannot be used: {error.strerror or error}") from error
     sock.listen(BACKLOG)
     return sock
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
