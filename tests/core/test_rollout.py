@@ -358,6 +358,15 @@ def test_a_lapsed_lease_starts_the_step_again() -> None:
     assert transition.state.step_started_at == after(400)
 
 
+def test_windows_of_a_stage_are_counted_whatever_made_it_start_again() -> None:
+    state = advance(rollout(RolloutPhase.PREFLIGHT), PLAN, Observation(), after(1)).state
+    assert state.windows == 1
+    state = advance(state, PLAN, Observation(lapsed=True), after(400)).state
+    state = advance(state, PLAN, Observation(lapsed=True), after(800)).state
+    assert (state.step, state.windows) == (0, 3)
+    assert advance(state, PLAN, Observation(analysis()), after(860)).state.windows == 1
+
+
 def test_a_lapsed_lease_does_not_resume_what_a_person_has_paused() -> None:
     paused = rollout(RolloutPhase.PAUSED, 1, pause=PauseCause.MANUAL)
     state = advance(paused, PLAN, Observation(lapsed=True), after(400)).state

@@ -191,3 +191,10 @@ def test_all_looks_together_spend_alpha(alpha: float) -> None:
     spent = sum(seq.spent_alpha(alpha, look) for look in range(1, 20_000))
     assert spent <= alpha
     assert spent > 0.999 * alpha
+
+
+@settings(max_examples=20)
+@given(alpha=st.floats(1e-6, 0.5))
+def test_all_windows_together_spend_alpha(alpha: float) -> None:
+    spent = sum(seq.window_alpha(alpha, window) for window in range(1, 20_000))
+    assert 0.999 * alpha < spent <= alpha

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gauntlet.core import sequential
 from gauntlet.core.live.case import Case, Metric
 from gauntlet.core.live.catalogue import (
     LABEL_METRICS,
@@ -42,16 +43,17 @@ def case_for(
     task: Task,
     *,
     look: int,
+    window: int = 1,
     stable_threshold: float | None = None,
     canary_threshold: float | None = None,
     expected: ExpectedShift | None = None,
 ) -> Case:
-    """What one look of one stage is judged against: ``alpha`` is split over tested metrics and stages."""
+    """What one look of one stage is judged against: ``alpha`` is split over tested metrics, stages and windows."""
     stages = [plan.stage(number) for number in plan.stages]
     tests = [name for stage in stages for name in metrics_of(stage, task, plan.metrics) if name not in WITHOUT_TEST]
     return Case(
         checks=plan.checks,
-        alpha=plan.checks.alpha / len(tests),
+        alpha=sequential.window_alpha(plan.checks.alpha / len(tests), window),
         look=max(1, look),
         stable_threshold=stable_threshold if task is Task.BINARY else None,
         canary_threshold=canary_threshold if task is Task.BINARY else None,

@@ -103,6 +103,7 @@ def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, r
         done = _moved(state, now, phase=RolloutPhase.BAKE, step=len(plan.steps), pause=None, reason=reason)
         return Transition(done, (_route(done.weight_ppm, plan, now),), "passed")
     weight = plan.stage(step).weight_ppm
+    again = step == state.step and state.phase in _STEPPING
     entered = _moved(
         state,
         now,
@@ -111,6 +112,7 @@ def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, r
         weight_ppm=weight,
         step_started_at=now,
         looks=0,
+        windows=state.windows + 1 if again else 1,
         restarts=state.restarts if step == state.step else 0,
         pause=None,
         hold_until=None,

@@ -208,6 +208,23 @@ def spent_alpha(alpha: float, look: int) -> float:
     return alpha * 6 / (math.pi * math.pi * look * look)
 
 
+FIRST_WINDOW = 0.9
+"""The part of a stage's ``alpha`` that its first window of evidence has; the rest is for windows after a restart."""
+
+
+def window_alpha(alpha: float, window: int) -> float:
+    """The level of a stage's ``window``-th window (from 1); however often it starts again, all together use ``alpha``.
+
+    Evidence that is thrown away and gathered anew is another chance to be wrong: a union bound over the windows.
+
+    >>> round(window_alpha(0.01, 1), 6), round(window_alpha(0.01, 2), 6)
+    (0.009, 0.000608)
+    """
+    if window <= 1:
+        return FIRST_WINDOW * alpha
+    return spent_alpha((1 - FIRST_WINDOW) * alpha, window - 1)
+
+
 def log_mean_exp(terms: Sequence[float]) -> float:
     """Logarithm of the mean of exponentials: how e-values that bet on different alternatives are averaged."""
     top = max(terms)

@@ -133,6 +133,7 @@ def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: date
         plan,
         spec.task,
         look=state.looks + 1,
+        window=state.windows,
         stable_threshold=report.stable_threshold,
         canary_threshold=report.candidate_threshold,
         expected=report.expected,

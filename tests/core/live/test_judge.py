@@ -59,9 +59,9 @@ def test_all_metrics_are_judged_in_order(window: Any) -> None:
 
 
 def test_alpha_is_shared_by_tested_metrics_and_steps() -> None:
-    assert case_for(PLAN, Task.BINARY, look=1).alpha == pytest.approx(0.01 / (7 * 5))
+    assert case_for(PLAN, Task.BINARY, look=1).alpha == pytest.approx(0.009 / (7 * 5))
     labelled = PLAN.model_copy(update={"steps": (PLAN.steps[0].model_copy(update={"labels": 5}),)})
-    assert case_for(labelled, Task.BINARY, look=1).alpha == pytest.approx(0.01 / 10)
+    assert case_for(labelled, Task.BINARY, look=1).alpha == pytest.approx(0.009 / 10)
     assert "log_loss" not in metrics_of(labelled.steps[0], Task.REGRESSION)
 
 

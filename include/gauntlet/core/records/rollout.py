@@ -148,6 +148,8 @@ class RolloutState(Record):
     """A person's word that the stage may wait this long for evidence, whatever its longest hold."""
     restarts: int = 0
     """How often this step has begun again because its journal was incomplete."""
+    windows: int = 1
+    """How many windows of evidence this stage has begun: one, and one more for whatever made it start again."""
     commands: tuple[str, ...] = ()
     """Ids of the commands that have been carried out."""
     decided_at: Instant | None = None
