@@ -54,7 +54,7 @@ def _advices(facts: Facts) -> Iterable[Advice]:
         yield Advice(
             remedy=Remedy.ABORT,
             reason="a canary was started shortly before",
-            command=f'gauntlet rollout abort {model} --reason "…"',
+            command=f'gauntlet rollout {model} abort --reason "…"',
         )
     if facts.previous and _suspect(facts.champion_since, start) and _harmed(alerts):
         yield _rollback(model, "the champion became one shortly before the first symptom")
