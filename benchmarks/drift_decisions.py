@@ -169,7 +169,7 @@ def quiet(quick: bool) -> list[Aim]:
     """False alarms at every size."""
     rows, aims = [], []
     for size in SIZES:
-        pool = stationary(size, 150 if quick else 2000)
+        pool = stationary(size, 150 if quick else 1500)
         for features in (one for one in FEATURES if one <= len(pool)):
             apart = max(len(pool) // features, 1)
             rates, count = nights(pool, features, max(min(apart * 2, 300), 20) // (4 if quick else 1), size)
@@ -210,7 +210,7 @@ def together(quick: bool) -> list[Aim]:
 def in_pairs(quick: bool) -> list[Aim]:
     """The test of levels, spreads and pairs needs rows: independent and very alike features, drawn as ranks."""
     rows, aims, hits, nights_in_all = [], [], 0, 0
-    for size, count in ((50, 1500), (200, 1000), (1000, 600), (10_000, 100)):
+    for size, count in ((50, 800), (200, 600), (1000, 400), (10_000, 80)):
         for share in (0.0, 0.8):
             many = max(count // 20, 5) if quick else count
             rng = np.random.default_rng(size)
@@ -306,7 +306,7 @@ def sharp(quick: bool) -> list[Aim]:
         row: dict[str, object] = {"shift": shift.name, "amount": f"{amount:.3f}"}
         rates: dict[int, float] = {}
         for size in WINDOWS:
-            trials = (8 if quick else 60) if size <= 5000 else (4 if quick else 40)
+            trials = (8 if quick else 60) if size <= 5000 else (4 if quick else 20)
             tally = detection(reference, shift, amount, size, trials)
             rates[size] = tally.found / tally.trials
             row[f"{size} rows"] = f"{rates[size]:.0%}"
@@ -328,7 +328,7 @@ def sharp(quick: bool) -> list[Aim]:
 def whole(quick: bool) -> list[Aim]:
     """Stationary nights of the champion with all that a check looks at: features, pairs, scores and labels."""
     rows, aims = [], []
-    for size, count in ((200, 300), (1000, 300), (5000, 300), (20_000, 150)):
+    for size, count in ((200, 200), (1000, 200), (5000, 200), (20_000, 100)):
         many = max(count // 20, 5) if quick else count
         rng = np.random.default_rng(size + 7)
         reference = world.champion()
