@@ -26,6 +26,13 @@ def calendar(world: Any, **freeze: Any) -> None:
     world.services.specs.spec = world.spec
 
 
+@pytest.fixture
+def world(world: Any) -> Any:
+    """With the calendar that a spec has when it says nothing."""
+    calendar(world)
+    return world
+
+
 def bad(x: np.ndarray) -> np.ndarray:
     return 0.05 + 0.5 * np.minimum(1, 2.5 * x) ** 2
 
