@@ -60,10 +60,12 @@ def test_a_control_database_that_goes_away_costs_no_request_and_ends_the_canary_
     tmp_path: Path, stable: Any, canary: Any, trained: Trained
 ) -> None:
     with running(tmp_path, ready=False, workers=2) as server:
-        server.database.write(routing(1, stable, canary, PPM, lease_s=4))
-        wait_for(lambda: [one["epoch"] for one in server.reports()] == [1, 1], 20)
+        assert server.apply(routing(1, stable, canary, PPM)).status_code == 200
         with load(server, trained.rows) as seen:
-            wait_for(lambda: seen.answers, 3)
+            wait_for(lambda: seen.answers, 10)
+            # The last renewal before the database goes.
+            server.database.write(routing(2, stable, canary, PPM, lease_s=3))
+            wait_for(lambda: [one["epoch"] for one in server.reports()] == [2, 2], 10)
             # Not a file any more: reading it raises, as a database does that is gone.
             server.database.routing_file.unlink()
             server.database.routing_file.mkdir()
