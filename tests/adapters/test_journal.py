@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gauntlet.adapters.journal import INCOMPLETE, JournalFiles
+from gauntlet.core.errors import IntegrityError
 from gauntlet.core.journal import Kind, Prediction, encode_frame, scan, segment_head
 from gauntlet.core.specs.serving import JournalPolicy
 from gauntlet.serving.journal import JournalWriter, Stream, now_us, repair
@@ -299,3 +300,28 @@ def test_a_full_disk_loses_rows_but_says_so(folder: Path, monkeypatch: pytest.Mo
     table = JournalFiles(folder).read(MODEL, since, datetime.now(UTC))
     assert table.num_rows == 5
     assert "10 rows shed" in table.schema.metadata[INCOMPLETE].decode()
+
+
+def test_only_files_that_ended_before_are_offered_for_deletion(folder: Path) -> None:
+    old = write_segment(folder, [a_row(START_US + 100)], worker="w0")
+    write_segment(folder, [a_row(START_US + 100)], worker="w1", end=None)  # its worker still writes
+    journal = JournalFiles(folder)
+    assert journal.ended_before(MODEL, seconds(1)) == []
+    assert [name for name, _ in journal.ended_before(MODEL, seconds(2))] == ["w0/" + old.name]
+    journal.compact(MODEL, seconds(2))
+    [(name, digest)] = journal.ended_before(MODEL, seconds(2))
+    compacted = folder / MODEL / name
+    assert compacted.suffix == ".parquet"
+    assert len(digest) == 64
+    journal.remove(MODEL, name)
+    journal.remove(MODEL, name)
+    assert journal.ended_before(MODEL, seconds(2)) == []
+    assert not compacted.parent.exists()
+
+
+def test_nothing_outside_the_journal_is_deleted(folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("x")
+    with pytest.raises(IntegrityError, match="no file of the journal"):
+        JournalFiles(folder).remove(MODEL, "../../kept")
+    assert kept.exists()

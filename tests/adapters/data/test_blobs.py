@@ -159,3 +159,33 @@ def test_storage_that_does_not_answer_is_worth_another_try(
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "put_file", down)
     with pytest.raises(InfrastructureError, match="credentials expired"):
         blobs.put_file(file, "x.bin")
+
+
+def test_what_is_removed_is_gone_and_removing_again_is_nothing(blobs: Blobs, file: Path, folder: Path) -> None:
+    one, release = blobs.put_file(file, "a/x.bin"), blobs.put_folder(folder, "releases/m/1")
+    other = blobs.put_folder(folder, "releases/m/2")
+    for _ in range(2):
+        blobs.remove(one)
+        blobs.remove(release)
+    blobs.fetch_folder(other, sha256_file(folder / MANIFEST))
+    assert blobs.put_file(file, "a/x.bin") == one
+
+
+def test_a_folder_loses_its_manifest_first(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = LocalBlobs(tmp_path / "store")
+    uri = blobs.put_folder(folder, "releases/m/1")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        blobs.remove(uri)
+    with pytest.raises(IntegrityError):
+        blobs.fetch_folder(uri, sha256_file(folder / MANIFEST))
+
+
+def test_nothing_outside_the_store_is_removed(blobs: Blobs, tmp_path: Path) -> None:
+    for uri in ("file:///etc/hosts", f"file://{tmp_path}/store/../x", "memory://elsewhere/x"):
+        with pytest.raises(IntegrityError, match="not in this blob store"):
+            blobs.remove(uri)

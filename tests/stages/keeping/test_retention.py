@@ -183,7 +183,7 @@ def test_a_rollback_past_a_deleted_champion_is_refused_not_broken(world):
     rollback(world.services, MODEL, reason="one", actor="ann")
     assert world.stable() == "id-b"
     assert world.services.routing.read(MODEL).previous is None
-    with pytest.raises(RollbackRefused, match="is not there"):
+    with pytest.raises(RollbackRefused, match="deleted by retention"):
         rollback(world.services, MODEL, reason="two", actor="ann")
     assert reconcile(world.services, MODEL, repair=True).agreed
 
@@ -218,3 +218,17 @@ def test_journal_files_go_with_the_rest(world):
     kept = world.journal.read(MODEL, START - LATER, START + LATER).column("request_id").to_pylist()
     assert kept == ["new"]
     assert any(stone.kind.value == "journal" for stone in world.services.records.newest(MODEL, Tombstone, limit=99))
+
+
+def test_a_copy_in_a_cache_is_no_way_back(world):
+    """Where blobs are remote, a deleted release may still lie in a host's cache: the rollback passes over it."""
+    aged(world, "a", "b", "c")
+    kept = {content: world.folder / "releases" / content for content in "ab"}
+    import shutil
+
+    shutil.copytree(kept["a"], world.folder / "cached")
+    apply_retention(world.services, MODEL)
+    shutil.copytree(world.folder / "cached", kept["a"])
+    rollback(world.services, MODEL, reason="one", actor="ann")
+    with pytest.raises(RollbackRefused, match="deleted by retention"):
+        rollback(world.services, MODEL, reason="two", actor="ann")
