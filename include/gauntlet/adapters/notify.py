@@ -107,7 +107,8 @@ def _apprise() -> Any:
         import apprise
         from apprise.manager_plugins import NotificationManager
 
-        NotificationManager().load_modules()
+        plugins: Any = NotificationManager
+        plugins().load_modules()
     return apprise
 
 
