@@ -12,6 +12,7 @@ from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import PromotionRecord, TraceStep
 from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
 from gauntlet.stages.history import history
@@ -145,6 +146,7 @@ def _afterwards(services: Services, run: RunContext) -> Iterator[TraceStep]:
     yield TraceStep(
         kind="version", subject=f"v{registered.version}", text=f"{registered.version_id}, {registered.release.uri}"
     )
+    yield from _deleted(services, run.model, registered.release.digest)
     for state in reversed(services.records.newest(run.model, RolloutState, limit=ALL)):
         if state.source_run == run.run:
             yield from _rollout(services, f"{state.model}/{state.run}")
@@ -166,3 +168,11 @@ def _rollout(services: Services, key: str) -> Iterator[TraceStep]:
             subject=f"v{promotion.candidate.version}",
             text=f"{promotion.promoted_at:%Y-%m-%d %H:%M:%S} {promotion.reason}",
         )
+
+
+def _deleted(services: Services, model: str, digest: str) -> Iterator[TraceStep]:
+    """That a release is gone is part of its story; its tombstone says when and why."""
+    stone = services.records.find(f"{model}/retention", Tombstone, tombstone_name(digest))
+    if stone is not None and stone.restored_at is None:
+        when = stone.deleted_at or stone.decided_at
+        yield TraceStep(kind="deleted", subject=digest[:SHORT], text=f"{when:%Y-%m-%d %H:%M:%S} {stone.reason}")

@@ -18,6 +18,7 @@ from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
 from gauntlet.stages.retention import apply_retention, key_of, pin_version, plan_retention
 from gauntlet.stages.rollback import rollback
+from gauntlet.stages.trace import trace
 
 LATER = timedelta(days=60)
 
@@ -232,3 +233,12 @@ def test_a_copy_in_a_cache_is_no_way_back(world):
     rollback(world.services, MODEL, reason="one", actor="ann")
     with pytest.raises(RollbackRefused, match="deleted by retention"):
         rollback(world.services, MODEL, reason="two", actor="ann")
+
+
+def test_a_trace_tells_that_a_version_is_gone(world):
+    aged(world, "a", "b", "c")
+    assert "deleted" not in {step.kind for step in trace(world.services, "v1")}
+    apply_retention(world.services, MODEL)
+    [step] = [step for step in trace(world.services, "v1") if step.kind == "deleted"]
+    assert "no version that is kept" in step.text
+    assert "deleted" not in {step.kind for step in trace(world.services, "v3")}
