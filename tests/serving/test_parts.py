@@ -17,7 +17,8 @@ from gauntlet.serving.breaker import Breaker
 from gauntlet.serving.channel import Channel, Gone, Refusal
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.journal import Stream
-from gauntlet.serving.metrics import Latency, cell, cell_bounds, collect, key, page, quantile
+from gauntlet.serving.labels import key
+from gauntlet.serving.metrics import Latency, cell, cell_bounds, collect, page, quantile
 from gauntlet.serving.shared import ControlWords, Counters, canary_mark, read_counters
 from gauntlet.serving.snapshot import Snapshot
 

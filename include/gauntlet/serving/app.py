@@ -25,7 +25,8 @@ from gauntlet.serving.http import (
 )
 from gauntlet.serving.inputs import InputRejected, MalformedBody
 from gauntlet.serving.journal import JournalWriter, now_us
-from gauntlet.serving.metrics import key, page
+from gauntlet.serving.labels import key
+from gauntlet.serving.metrics import page
 from gauntlet.serving.mlflow_protocol import mlflow_routes
 from gauntlet.serving.model import ServedModel
 from gauntlet.serving.native import Predict, native_routes

@@ -52,6 +52,8 @@ class Stream:
         self.capacity = capacity
         self.lost = 0
         self.written = 0
+        self.observe: Callable[[list[Row]], None] | None = None
+        """Told what was written, in the writer's thread."""
         self._file: int | None = None
         self._opened = 0.0
         self._size = 0
@@ -79,6 +81,8 @@ class Stream:
             self._abandon()
             raise
         self.written += len(rows)
+        if self.observe is not None:
+            self.observe(rows)
         if self._size >= segment_bytes or time.monotonic() - self._opened >= segment_s:
             self.close()
         return bool(rows or lost)

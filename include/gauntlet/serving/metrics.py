@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gauntlet.serving import observed
+from gauntlet.serving.labels import key
 from gauntlet.serving.shared import Counters, read_counters
 
 PREFIX = "gauntlet_"
@@ -32,6 +34,9 @@ HELP: dict[str, str] = {
     "gauntlet_breaker_trips_total": "Canaries taken out of traffic by a worker.",
     "gauntlet_lease_expired_total": "Canaries whose lease a worker saw end.",
     "ml_prediction_latency_seconds": "From the request's arrival to its answer, in the server.",
+    "ml_prediction_probability": "Answered probabilities by version and arm, in cells of 0.05.",
+    "ml_feature_value": "Values of a numeric feature as served, from a sample of rows.",
+    "ml_feature_missing_total": "Rows of that sample without a value.",
     "gauntlet_latency_quantile_seconds": "Quantiles of latency since start, within 12.5 %.",
     "gauntlet_latency_max_seconds": "Longest latency since start.",
     "gauntlet_routing_epoch": "Routing epoch of each worker.",
@@ -47,20 +52,11 @@ GAUGES = frozenset({
     "gauntlet_latency_quantile_seconds",
     "gauntlet_latency_max_seconds",
 })
-
-
-def key(name: str, **labels: str) -> str:
-    """A counter's name with its labels, as Prometheus writes it.
-
-    >>> key("gauntlet_requests_total", model="m", status="200")
-    'gauntlet_requests_total{model="m",status="200"}'
-    """
-    inside = ",".join(f'{label}="{_escaped(value)}"' for label, value in labels.items())
-    return f"{name}{{{inside}}}" if inside else name
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")[:64]
+KINDS = {
+    "ml_prediction_latency_seconds": "histogram",
+    "ml_prediction_probability": "histogram",
+    "ml_feature_value": "summary",
+}
 
 
 def cell(microseconds: int) -> int:
@@ -162,7 +158,9 @@ def page(folder: Path) -> str:
             samples[name.split("{", 1)[0]].append(f"{name} {value}")
     for labels, cells in series.items():
         _latency_samples(samples, labels, cells, totals)
-    return "".join(_family(name, lines) for name, lines in sorted(samples.items()))
+    for family, lines in observed.samples(totals):
+        samples[family] += lines
+    return "".join(_family(name, lines) for name, lines in sorted(samples.items()) if lines)
 
 
 def _latency_samples(
@@ -187,6 +185,6 @@ def _latency_samples(
 
 
 def _family(name: str, lines: Iterable[str]) -> str:
-    kind = "histogram" if name == "ml_prediction_latency_seconds" else "gauge" if name in GAUGES else "counter"
+    kind = KINDS.get(name) or ("gauge" if name in GAUGES else "counter")
     head = f"# HELP {name} {HELP.get(name, 'Counted by the server.')}\n# TYPE {name} {kind}\n"
     return head + "".join(f"{line}\n" for line in lines)

@@ -14,6 +14,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from gauntlet.core.journal import Status, hashed_entity
+from gauntlet.core.records.model import ModelSidecar
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
 from gauntlet.native.lightgbm import ScoringError
@@ -22,8 +23,8 @@ from gauntlet.serving.breaker import Breaker
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.inputs import Deviations, InputRejected, Irregular, Vector
 from gauntlet.serving.journal import Stream
+from gauntlet.serving.labels import key
 from gauntlet.serving.loader import LoadedVersion, golden_mismatch
-from gauntlet.serving.metrics import key
 from gauntlet.serving.route import Route, Side, side_of
 from gauntlet.serving.scorer import Predictor
 from gauntlet.serving.shadow import Shadow
@@ -98,6 +99,11 @@ class ServedModel:
         for digest in self.versions.keys() - digests - routed:
             del self._predictors[digest]
             self.versions.pop(digest).close()
+
+    def sidecar_of(self, version_id: str) -> ModelSidecar | None:
+        """What travels with a loaded version's trees. Safe in any thread."""
+        loaded = list(self.versions.values())
+        return next((version.sidecar for version in loaded if version.served.version_id == version_id), None)
 
     def predictor_of(self, version: LoadedVersion) -> Predictor:
         """The event loop's predictor of a loaded version."""

@@ -14,8 +14,9 @@ from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Splitter, weight_in_force
 from gauntlet.serving.config import ModelServing
 from gauntlet.serving.inputs import Encoder, RequestDecoder, Vector
+from gauntlet.serving.labels import key
 from gauntlet.serving.loader import LoadedVersion
-from gauntlet.serving.metrics import Latency, key
+from gauntlet.serving.metrics import Latency
 from gauntlet.serving.scorer import Prediction, Predictor
 from gauntlet.serving.shared import Counters, canary_mark
 

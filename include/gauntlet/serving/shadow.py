@@ -18,7 +18,7 @@ from gauntlet.native.lightgbm import ScoringError
 from gauntlet.serving.answered import Answered, cause_of
 from gauntlet.serving.config import ServerConfig
 from gauntlet.serving.inputs import InputRejected, Irregular, Vector
-from gauntlet.serving.metrics import key
+from gauntlet.serving.labels import key
 from gauntlet.serving.route import Route, Side
 from gauntlet.serving.shared import Counters
 

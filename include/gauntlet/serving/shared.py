@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import threading
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
@@ -79,7 +80,7 @@ class Counters:
         self._values = memoryview(self._map).cast("Q")
         self._capacity = capacity
         self._index = {key: place for place, key in enumerate(_keys(self._map, capacity))}
-        self._overflow = 0
+        self._making = threading.Lock()
 
     @property
     def values(self) -> memoryview:
@@ -100,13 +101,16 @@ class Counters:
     def _make(self, key: str) -> int:
         # Labels come from configuration, versions and feature names only, but a full table must not
         # take the server down: what no longer fits is counted under one last name.
-        name = key.encode()[:KEY]
-        place = len(self._index)
-        if place >= self._capacity - 1:
-            place, name = self._capacity - 1, b"gauntlet_counters_overflowed_total"
-        self._map[place * ENTRY : place * ENTRY + KEY] = name.ljust(KEY, b"\0")
-        self._index[key] = place
-        return place
+        with self._making:  # The journal's thread counts too.
+            if key in self._index:
+                return self._index[key]
+            name = key.encode()[:KEY]
+            place = len(self._index)
+            if place >= self._capacity - 1:
+                place, name = self._capacity - 1, b"gauntlet_counters_overflowed_total"
+            self._map[place * ENTRY : place * ENTRY + KEY] = name.ljust(KEY, b"\0")
+            self._index[key] = place
+            return place
 
     def close(self) -> None:
         """Unmap."""

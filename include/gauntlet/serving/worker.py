@@ -19,16 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from gauntlet.core.errors import GauntletError
+from gauntlet.core.journal import COLUMNS
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.serving.app import App
 from gauntlet.serving.channel import Channel
 from gauntlet.serving.config import ServerConfig
 from gauntlet.serving.direct import direct_protocol
 from gauntlet.serving.journal import JournalWriter, Stream
+from gauntlet.serving.labels import key
 from gauntlet.serving.layout import Layout
 from gauntlet.serving.loader import ACCEPT_ALL, LoadedVersion, load, read_release
-from gauntlet.serving.metrics import key
 from gauntlet.serving.model import ServedModel
+from gauntlet.serving.observed import Observed
 from gauntlet.serving.shared import ControlWords, Counters
 from gauntlet.serving.snapshot import Snapshot
 
@@ -58,6 +60,9 @@ class Worker:
             model: ServedModel(model, config, snapshot, self.words, self.counters, streams[model], self.report)
             for model in config.models
         }
+        for model, stream in streams.items():
+            observed = Observed(self.counters, model, [name for name, _ in COLUMNS], self.models[model].sidecar_of)
+            stream.observe = observed.take
         self.journal = JournalWriter(
             streams.values(),
             interval_s=config.journal_interval_s,
