@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from gauntlet.adapters.store_records import put_record
 from gauntlet.adapters.store_sql import open_store
 from gauntlet.bootstrap import SystemClock
+from gauntlet.core.journal import Kind, Prediction, encode_frame, segment_head
 from gauntlet.core.spec import load_spec
 from gauntlet.demo.airflow_env import load_secrets, passwords_file
 from gauntlet.demo.components import components
@@ -80,6 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     write_spec(layout.root / "include/models" / f"{MODEL}.yaml", layout.models / f"{MODEL}.yaml")
     os.environ[DATA_VARIABLE] = str(layout.world)
     past = made_up(layout)
+    made_up_traffic(layout.settings.journal / MODEL / "worker-0")
     keys = load_secrets(layout.airflow.home)
     environment = layout.environment(keys) | {
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in PEOPLE.items()),
@@ -109,6 +113,42 @@ def made_up(layout: Layout) -> Past:
     write_rollout(store.records, store.routing, past)
     store.close()
     return past
+
+
+def made_up_traffic(folder: Path) -> None:
+    """Half an hour of predictions around now, as a worker of the model server writes them."""
+    draw, begin = random.Random(3), time.time_ns() // 1000 - 600_000_000
+    rows = []
+    for number in range(3600):
+        arm = "canary" if draw.random() < 0.05 else "stable"
+        plain = Prediction(
+            request_id=f"r{number}",
+            at=begin + number * 500_000,
+            row=0,
+            epoch=2,
+            rollout=None,
+            version_id="v20" if arm == "canary" else "v18",
+            arm=arm,
+            entity=None,
+            bucket=0,
+            basis="hash",
+            weight_ppm=50_000,
+            score=draw.betavariate(1.5, 8) if arm == "stable" else draw.betavariate(1.7, 8),
+            other_version_id=None,
+            other_score=float("nan"),
+            decision=0,
+            latency_us=int(draw.lognormvariate(5, 0.4)),
+            model_us=4.0,
+            status="ok" if draw.random() > 0.01 else "error",
+            error=None,
+            features=None,
+        )
+        rows.append(tuple(plain))
+    folder.mkdir(parents=True)
+    last = rows[-1][1]
+    frames = encode_frame(rows, 0, first_us=begin, last_us=last)
+    end = encode_frame([], 1, first_us=last, last_us=last, kind=Kind.CLOSED)
+    (folder / f"{begin}.seg").write_bytes(segment_head() + frames + end)
 
 
 def with_dags(environment: dict[str, str]) -> None:

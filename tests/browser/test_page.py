@@ -17,7 +17,7 @@ VIEWS = {
     "drift": "canvas",
     "trend": "canvas",
     "canary": "canvas",
-    "live": ".empty",
+    "live": "canvas",
     "alerts": ".empty",
     "audit": "tbody tr",
 }
