@@ -23,6 +23,8 @@ COPY include include
 COPY config config
 COPY dags dags
 COPY plugins plugins
+# The page inside Airflow shows the runbook.
+COPY docs docs
 COPY deploy/objects.py deploy/objects.py
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . \
     && mkdir -p /var/lib/airflow /var/lib/gauntlet /var/lib/mlflow \

@@ -71,6 +71,9 @@ const tabs = () => {
     ),
   );
   $("panel").setAttribute("aria-labelledby", `tab-${state.tab}`);
+  const row = $("tabs");
+  const chosen = $(`tab-${state.tab}`);
+  row.scrollLeft = Math.max(0, chosen.offsetLeft - row.offsetLeft - (row.clientWidth - chosen.clientWidth) / 2);
 };
 
 const choose = (name) => {
