@@ -115,3 +115,27 @@ assert not heavy, heavy
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT / "include"
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("gates", "versus_champion", "margin"),
+        ("gates", "latency", "p99_us"),
+        ("contract", "columns", "amount", "maximum"),
+        ("drift", "psi"),
+        ("training", "params", "num_leaves"),
+        ("training", "params", "lambda_l2"),
+    ],
+)
+def test_a_limit_that_is_no_number_is_refused(
+    tmp_path: Path, document: dict, path: tuple[str, ...], value: str
+) -> None:
+    """A margin without end, or a comparison with NaN, would let everything pass."""
+    section = document
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = yaml.safe_load(value)
+    with pytest.raises(SpecError, match=path[-1]):
+        load_spec(write(tmp_path, document))

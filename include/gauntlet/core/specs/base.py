@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a model spec. Thresholds live here and nowhere else."""
+    """A part of a model spec. Thresholds live here and nowhere else.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    No number is infinite or NaN: a margin of ``.inf``, or a column compared with ``.nan``, would let everything pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)

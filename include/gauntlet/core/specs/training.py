@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -36,7 +37,7 @@ class Limits:
         """What is wrong with a value, or ``None``."""
         if self.kind is bool:
             return None if isinstance(value, bool) else f"must be true or false, not {value!r}"
-        if isinstance(value, (bool, str)) or (self.kind is int and value != int(value)):
+        if isinstance(value, (bool, str)) or not math.isfinite(value) or (self.kind is int and value != int(value)):
             return f"must be {'a whole number' if self.kind is int else 'a number'}, not {value!r}"
         if not self.low <= value <= self.high or (self.open_low and value == self.low):
             above = "above" if self.open_low else "at least"
