@@ -201,7 +201,7 @@ class SqlRecords:
             query = query.where(t.record.c.name == name)
         return [kind.model_validate_json(body) for _, body in self._bodies(query)]
 
-    def of_runs(self, run_keys: Sequence[str], kind: type[R]) -> dict[str, dict[str, R]]:
+    def of_runs(self, run_keys: Sequence[str], kind: type[R], name: str | None = None) -> dict[str, dict[str, R]]:
         """The records of a kind in several runs: run key to name to record; runs that have none are absent."""
         found: dict[str, dict[str, R]] = {}
         columns = (t.record.c.run_key, t.record.c.name, t.record.c.body)
@@ -212,6 +212,8 @@ class SqlRecords:
                 .where(t.record.c.run_key.in_(keys), t.record.c.kind == kind_name(kind), t.record.c.current == 1)
                 .order_by(t.record.c.id)
             )
+            if name is not None:
+                query = query.where(t.record.c.name == name)
             with self._database.read() as connection:
                 for row in connection.execute(query):
                     found.setdefault(row.run_key, {})[row.name] = kind.model_validate_json(row.body)

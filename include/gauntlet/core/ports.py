@@ -76,7 +76,7 @@ class RecordStore(Protocol):
         """The newest records of a kind over all runs of a model, newest first."""
         ...
 
-    def of_runs(self, run_keys: Sequence[str], kind: type[R]) -> dict[str, dict[str, R]]:
+    def of_runs(self, run_keys: Sequence[str], kind: type[R], name: str | None = None) -> dict[str, dict[str, R]]:
         """The records of a kind in several runs: run key to name to record; runs that have none are absent."""
         ...
 

@@ -119,11 +119,13 @@ def _rollouts(services: Services, asked: Night) -> list[str]:
 def _audit_of(services: Services, asked: Night) -> list[AuditEntry]:
     version = asked.trained.release.version_id if asked.trained else None
     subjects = {asked.run.key, version, asked.trained.release.digest if asked.trained else None}
-    return [
+    found = [
         entry
-        for entry in services.audit.entries(model=asked.run.model)
-        if entry.subject in subjects and not entry.action.startswith("record")
+        for subject in sorted(subject for subject in subjects if subject)
+        for entry in services.audit.entries(model=asked.run.model, subject=subject)
+        if not entry.action.startswith("record")
     ]
+    return sorted(found, key=lambda entry: entry.sequence)
 
 
 def _audit_sentence(entry: AuditEntry) -> Sentence:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
@@ -65,8 +67,8 @@ def trend(services: Services, model: str, limit: int = 60) -> Trend:
     """The newest nights' metrics, oldest first. Times are when a run opened, as those of the marks are."""
     services.specs.get(model)
     runs = {run.run: run.opened_at for run in nightly_runs(services, model, limit)}
-    absolute = [one for one in _receipts(services, model, ABSOLUTE, limit) if one.run in runs]
-    against = {one.run: one for one in _receipts(services, model, AGAINST, limit)}
+    absolute = _receipts(services, model, ABSOLUTE, runs)
+    against = {one.run: one for one in _receipts(services, model, AGAINST, runs)}
     live = services.records.of_runs([f"{model}/{run}" for run in runs], DriftSummary)
     names = dict.fromkeys(item.metric for one in reversed(absolute) for item in one.verdict.measurements)
     series = [_series(name, absolute, against, runs, _live(live, runs, name)) for name in names]
@@ -80,8 +82,11 @@ def trend(services: Services, model: str, limit: int = 60) -> Trend:
     )
 
 
-def _receipts(services: Services, model: str, gate: str, limit: int) -> list[GateReceipt]:
-    return services.records.newest(model, GateReceipt, limit=limit, name=gate)[::-1]
+def _receipts(services: Services, model: str, gate: str, runs: Iterable[str]) -> list[GateReceipt]:
+    """One gate's receipts, oldest first."""
+    keys = [f"{model}/{run}" for run in runs][::-1]
+    found = services.records.of_runs(keys, GateReceipt, gate)
+    return [found[key][gate] for key in keys if key in found]
 
 
 def _series(

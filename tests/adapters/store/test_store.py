@@ -323,6 +323,8 @@ def test_records_of_several_runs_come_in_one_answer(store):
     found = store.records.of_runs(["m/run-1", "m/run-2", "m/run-3"], LeakageReport)
     reasons = {key: {name: item.reason for name, item in named.items()} for key, named in found.items()}
     assert reasons == {"m/run-1": {"a": "one", "b": "two"}, "m/run-3": {"": "three"}}
+    assert [*store.records.of_runs(["m/run-1", "m/run-3"], LeakageReport, "b")] == ["m/run-1"]
+    assert [*store.records.of_runs(["m/run-1"], LeakageReport, "b")["m/run-1"]] == ["b"]
     assert store.records.of_runs([f"m/none-{number}" for number in range(1200)], LeakageReport) == {}
 
 

@@ -112,9 +112,14 @@ class MemoryRecords:
                 current[item.run_key, item.name] = item.record
         return list(reversed(current.values()))[:limit]
 
-    def of_runs(self, run_keys: Sequence[str], kind: type[R]) -> dict[str, dict[str, R]]:
+    def of_runs(self, run_keys: Sequence[str], kind: type[R], name: str | None = None) -> dict[str, dict[str, R]]:
         """The records of a kind in several runs: run key to name to record; runs that have none are absent."""
-        return {key: named for key in run_keys if (named := self.named(key, kind))}
+        found = {key: self.named(key, kind) for key in run_keys}
+        kept = {
+            key: {each: record for each, record in named.items() if name in (None, each)}
+            for key, named in found.items()
+        }
+        return {key: named for key, named in kept.items() if named}
 
     def past(self, run_key: str, kind: type[R], name: str = "") -> list[R]:
         """Every record there has been under this key, kind and name, superseded ones included, oldest first."""
