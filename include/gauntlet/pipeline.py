@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
 from gauntlet.core.records.gates import Approval, GateReceipt, PromotionDecision
-from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.model import DerivationOrder, TrainedModel
 from gauntlet.core.records.monitoring import AlertRound, LayerReport
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from gauntlet.core.ports import Services
     from gauntlet.core.records.batch import BatchScores, JournalCompaction
     from gauntlet.core.records.drift import DriftReport
-    from gauntlet.core.records.ledger import ChampionGuard, DrillReport, PromotionRecord, ReconcileReport, RollbackReport
+    from gauntlet.core.records.ledger import (
+        ChampionGuard,
+        DrillReport,
+        PromotionRecord,
+        ReconcileReport,
+        RollbackReport,
+    )
     from gauntlet.core.records.reproduction import ReproduceReport
     from gauntlet.core.records.retention import JanitorReport, RetentionPlan, RetentionReport
     from gauntlet.core.records.rollout import PreflightReport, RolloutCommand
@@ -119,6 +125,20 @@ def check_leakage(run: RunContext) -> LeakageReport:
 def train(run: RunContext) -> TrainedModel:
     """Train in a child process and write the release."""
     from gauntlet.stages.train import train as stage
+
+    return stage(_services(), run)
+
+
+def order_derivation(run: RunContext, threshold: float | None = None) -> DerivationOrder:
+    """Settle which champion's trees get a new calibration, or this threshold; refused outside the approved band."""
+    from gauntlet.stages.derive import order_derivation as stage
+
+    return stage(_services(), run, threshold)
+
+
+def derive(run: RunContext) -> TrainedModel:
+    """Instead of training: write the release with the champion's trees that was ordered."""
+    from gauntlet.stages.derive import derive as stage
 
     return stage(_services(), run)
 

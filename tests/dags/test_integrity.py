@@ -24,6 +24,8 @@ SPECS = load_specs(MODELS)
 KINDS = (
     "drift_check",
     "retrain",
+    "recalibrate",
+    "set_threshold",
     "canary",
     "housekeeping",
     "rollback",

@@ -123,13 +123,17 @@ class LightGBMScorer:
             raise GauntletError(f"{self.folder}: the model is not loaded; call load() first")
         return self._loaded
 
-    def score_table(self, table: pa.Table | Path) -> Floats:
-        """Final scores of a table or Parquet file, shape (rows,); multiclass (rows, classes). Memory: one batch."""
+    def score_table(self, table: pa.Table | Path, *, raw: bool = False) -> Floats:
+        """Final scores of a table or Parquet file, shape (rows,); multiclass (rows, classes). Memory: one batch.
+
+        ``raw``: those of the trees, before calibration.
+        """
         import numpy as np
 
         model = self._model
-        parts = [model.score(encode_table(model.sidecar.features, batch)) for batch in self._batches(table)]
-        return np.concatenate(parts) if parts else model.score(np.empty((0, len(model.sidecar.features))))
+        score = model.raw if raw else model.score
+        parts = [score(encode_table(model.sidecar.features, batch)) for batch in self._batches(table)]
+        return np.concatenate(parts) if parts else score(np.empty((0, len(model.sidecar.features))))
 
     def _batches(self, table: pa.Table | Path) -> Iterator[pa.RecordBatch]:
         names = [feature.name for feature in self.sidecar.features]
@@ -141,12 +145,16 @@ class LightGBMScorer:
             _check_columns(names, table.schema.names)
             yield from table.select(names).to_batches(max_chunksize=BATCH_ROWS)
 
-    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> Floats:
-        """Final scores of raw rows, each scored alone; shape (rows,), multiclass (rows, classes)."""
+    def score_rows(self, rows: Sequence[Mapping[str, Any]], *, raw: bool = False) -> Floats:
+        """Final scores of raw rows, each scored alone; shape (rows,), multiclass (rows, classes).
+
+        ``raw``: those of the trees, before calibration.
+        """
         import numpy as np
 
         model = self._model
-        scores = [model.score_row(row) for row in rows]
+        score = model.raw_row if raw else model.score_row
+        scores = [score(row) for row in rows]
         return np.array(scores).reshape((len(rows),) if model.classes == 1 else (len(rows), model.classes))
 
     def close(self) -> None:
@@ -174,12 +182,18 @@ class _Loaded:
         self._calibrate = compile_calibration(sidecar.calibration) if sidecar.calibration else None
         self.classes = self._booster.classes
 
+    def raw(self, matrix: Floats) -> Floats:
+        return self._booster.predict(matrix)
+
     def score(self, matrix: Floats) -> Floats:
-        raw = self._booster.predict(matrix)
+        raw = self.raw(matrix)
         return raw if self.sidecar.calibration is None else calibrate(self.sidecar.calibration, raw)
 
+    def raw_row(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        return self._rows.scores(self._encode(row))
+
     def score_row(self, row: Mapping[str, Any]) -> tuple[float, ...]:
-        scores = self._rows.scores(self._encode(row))
+        scores = self.raw_row(row)
         return scores if self._calibrate is None else tuple(map(self._calibrate, scores))
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("canary")(run.canary)
 app.command("copy")(run.copy)
+app.command("recalibrate")(run.recalibrate)
+app.command("set-threshold")(run.set_threshold)
 app.command("explain")(evidence.explain)
 app.command("history")(evidence.history)
 app.command("trace")(evidence.trace)

@@ -36,6 +36,7 @@ BEFORE_GATES: tuple[Callable[[RunContext], Record], ...] = (
     pipeline.probe,
 )
 
+BEFORE_TRAINING = BEFORE_GATES[: BEFORE_GATES.index(pipeline.train)]
 JUDGING = BEFORE_GATES[BEFORE_GATES.index(pipeline.train) + 1 :]
 """What is done with a release that is there already."""
 
@@ -79,6 +80,41 @@ def copy(
         bring = partial(pipeline.copy_release, model, source, version, by=actor, reason=reason)
         context = say.task("copy", bring)
         for step in JUDGING:
+            say.task(step.__name__, partial(step, context))
+        _gates(context, say)
+        say.task("register_challenger", partial(pipeline.register_challenger, context))
+        if as_json:
+            show_json({"run": context, "tasks": say.facts})
+
+
+def recalibrate(
+    model: Model,
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded.")],
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the champion's calibration anew on fresh data: same trees, a version of its own, every gate."""
+    _derived(model, as_of, reason, None, as_json)
+
+
+def set_threshold(
+    model: Model,
+    to: Annotated[float, typer.Option("--to", help="The new threshold, inside training.threshold_band.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded.")],
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move the champion's decision threshold inside the approved band: a version of its own, every gate."""
+    _derived(model, as_of, reason, to, as_json)
+
+
+def _derived(model: str, as_of: str | None, reason: str, threshold: float | None, as_json: bool) -> None:
+    with exit_codes():
+        authorized(Action.PROMOTE, model)
+        context = _open(model, as_of, reason, force=False)
+        say = _Sayer(quiet=as_json)
+        say.task("order_derivation", partial(pipeline.order_derivation, context, threshold))
+        for step in (*BEFORE_TRAINING, pipeline.derive, *JUDGING):
             say.task(step.__name__, partial(step, context))
         _gates(context, say)
         say.task("register_challenger", partial(pipeline.register_challenger, context))

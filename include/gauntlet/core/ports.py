@@ -254,11 +254,14 @@ class Scorer(Protocol):
         """What travels with the trees."""
         ...
 
-    def score_table(self, table: pa.Table | Path) -> NDArray[np.float64]:
-        """Scores of an Arrow table or a Parquet file, shape (rows,); multiclass (rows, classes)."""
+    def score_table(self, table: pa.Table | Path, *, raw: bool = False) -> NDArray[np.float64]:
+        """Scores of an Arrow table or a Parquet file, shape (rows,); multiclass (rows, classes).
+
+        ``raw``: what the trees say, before calibration.
+        """
         ...
 
-    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    def score_rows(self, rows: Sequence[Mapping[str, Any]], *, raw: bool = False) -> NDArray[np.float64]:
         """Scores of raw rows, each alone, as the server would; bit-identical to :meth:`score_table`."""
         ...
 

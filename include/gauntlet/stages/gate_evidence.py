@@ -117,6 +117,7 @@ def _champion_facts(services: Services, about: Subject) -> ChampionFacts | None:
         trained_through=sidecar.trained_through,
         trained_at=trained.trained_at if trained else None,
         size_bytes=trained.release.size_bytes if trained else None,
+        tree_digest=sidecar.tree_digest,
     )
 
 
@@ -126,15 +127,33 @@ def _training_of(services: Services, about: Subject) -> TrainedModel | None:
 
 
 def _seen(services: Services, about: Subject, keys: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Holdout rows among those the champion was trained, stopped or calibrated on; ``None`` when they are not known."""
+    """Holdout rows among those the champion was trained, stopped or calibrated on; ``None`` when they are not known.
+
+    Of a derived champion those that its trees were trained on count too.
+    """
+    import numpy as np
+
+    found = services.records.newest(about.run.model, TrainedModel, limit=ALL)
+    by_release = {item.release.digest: item for item in reversed(found)}
+    seen = np.zeros(len(keys), dtype=bool)
+    digest = about.champion_digest
+    while digest is not None:
+        rows = _rows_of(services, about.run.model, by_release.get(digest))
+        if rows is None:
+            return None
+        seen |= np.isin(keys, rows)
+        digest = by_release[digest].derived_from
+    return seen
+
+
+def _rows_of(services: Services, model: str, trained: TrainedModel | None) -> NDArray[Any] | None:
+    """The keys of the rows that anything in a model was fitted on; ``None`` when they are not known."""
     import numpy as np
 
     from gauntlet.core.splits import PARTS
 
-    trained = _training_of(services, about)
     if trained is None:
         return None
-    model = about.run.model
     dataset = _first(services.records.newest(model, DatasetRef, limit=ALL), "sha256", trained.dataset)
     split = _first(services.records.newest(model, SplitManifest, limit=ALL), "sha256", trained.split)
     if dataset is None or split is None:
@@ -145,7 +164,8 @@ def _seen(services: Services, about: Subject, keys: NDArray[Any]) -> NDArray[np.
         # Snapshots are deleted after their retention; then only the time of the rows can tell.
         return None
     used = np.isin(parts, [PARTS.index(name) for name in TRAINING_PARTS])
-    return np.isin(keys, rows.column("row_key").to_numpy()[used])
+    kept: NDArray[Any] = rows.column("row_key").to_numpy()[used]
+    return kept
 
 
 def _first(found: list[Any], field: str, value: str) -> Any:

@@ -200,7 +200,7 @@ def _determinism(services: Services, about: Subject, config: Any) -> Iterator[Ob
         (determinism.RELOADED, services.scorers.load(folder).score_table(table)),
     ):
         yield Observation(kind=kind, subject=None, rows=len(table), value=_change(first, scores))
-    if config.retrain:
+    if config.retrain and about.trained.derived_from is None:
         yield _retrained(services, about, scorer.sidecar)
 
 

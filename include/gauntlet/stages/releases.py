@@ -8,7 +8,7 @@ from gauntlet.core.errors import MissingRecord
 from gauntlet.core.ledger import Change
 from gauntlet.core.ports import RecordStore, Services
 from gauntlet.core.records.ledger import CandidateState, QuarantineCleared, Transition
-from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
+from gauntlet.core.records.model import Derivation, RegisteredVersion, ReleaseRef
 from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import Quarantine, ServedVersion
 
@@ -59,19 +59,27 @@ def quarantine_of(services: Recorded, model: str, digest: str, tree_digest: str 
 
     A quarantine ends when a person clears it after looking; see :class:`QuarantineCleared`.
     """
-    same = {digest} | _twins(services, model, tree_digest)
+    same = {digest} | _twins(services, model, digest, tree_digest)
     for quarantine in services.records.newest(model, Quarantine, limit=ALL):
         if quarantine.release_digest in same and not _cleared(services, model, quarantine):
             return quarantine
     return None
 
 
-def _twins(services: Recorded, model: str, tree_digest: str) -> set[str]:
-    """The releases that hold the same trees."""
+def _twins(services: Recorded, model: str, digest: str, tree_digest: str) -> set[str]:
+    """The releases that decide alike: the same trees, and where one is derived the same calibration and threshold.
+
+    The version that a derived one came from is none of its twins: going back to it is what a rollback is for.
+    """
     if not tree_digest:
         return set()
+    variants = {one.release: one.variant for one in services.records.newest(model, Derivation, limit=ALL)}
     registered = services.records.newest(model, RegisteredVersion, limit=ALL)
-    return {one.release.digest for one in registered if one.release.tree_digest == tree_digest}
+    return {
+        one.release.digest
+        for one in registered
+        if one.release.tree_digest == tree_digest and variants.get(one.release.digest) == variants.get(digest)
+    }
 
 
 def _cleared(services: Recorded, model: str, quarantine: Quarantine) -> bool:

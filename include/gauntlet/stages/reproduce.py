@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -11,7 +12,7 @@ from gauntlet.core.model_text import tree_digest
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services, TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
-from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.records.model import Derivation, DerivationKind, RegisteredVersion, ReleaseRef, TrainedModel
 from gauntlet.core.records.reproduction import ReproduceReport, SpecDocument, TrainingOrigin
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.reproduce import origin_differences, text_differences
@@ -22,11 +23,14 @@ from gauntlet.stages.retention import find_version
 
 MODEL_TEXT = "model.txt"
 SAME = "the same trees came out, byte for byte"
+OTHER = "other trees came out"
+WITHIN = "the same trees came out, but not the same version"
 
 
 def reproduce(services: Services, model: str, version: str) -> ReproduceReport:
     """Retrain a version in a child process: its spec, its snapshot, its split; compare tree digests.
 
+    Of a derived version the trees are trained again by the run they came from, and its calibration is fitted again.
     The report is stored. When the trees differ it names what has changed since: packages, code, machine,
     parameters, and the first tree that differs.
 
@@ -36,7 +40,9 @@ def reproduce(services: Services, model: str, version: str) -> ReproduceReport:
         TrainingFailed: training refused what it once accepted.
     """
     found = find_version(services, model, version)
-    run = run_of(services, model, found)
+    made_by = run_of(services, model, found)
+    derived = services.records.find(made_by.key, Derivation)
+    run = services.records.get(derived.trees, RunContext) if derived else made_by
     spec = spec_of(services, run)
     recorded = services.blobs.fetch_folder(found.release.uri, found.release.digest) / MODEL_TEXT
     started = perf_counter()
@@ -46,13 +52,18 @@ def reproduce(services: Services, model: str, version: str) -> ReproduceReport:
     digest = tree_digest(text)
     same = digest == found.release.tree_digest
     differences = () if same else tuple(_differences(services, run, recorded.read_bytes(), text))
+    differences += tuple(_derived_differences(services, made_by, derived, found.release)) if derived else ()
+    same = same and not differences
+    told = f"{SAME}; {derived.sentence}" if derived else SAME
     report = ReproduceReport(
         model=model,
         version=found.version,
         version_id=found.version_id,
         run=run.run,
         outcome=Outcome.PASSED if same else Outcome.FAILED,
-        reason=SAME if same else f"other trees came out: {'; '.join(differences)}",
+        reason=told
+        if same
+        else f"{WITHIN if digest == found.release.tree_digest else OTHER}: {'; '.join(differences)}",
         recorded=found.release.tree_digest,
         retrained=digest,
         differences=differences,
@@ -98,6 +109,24 @@ def _retrained(services: Services, run: RunContext, spec: ModelSpec, folder: Pat
     )
     services.trainer.train(spec, job, folder)
     return (folder / MODEL_TEXT).read_bytes()
+
+
+def _derived_differences(
+    services: Services, run: RunContext, derived: Derivation, release: ReleaseRef
+) -> Iterator[str]:
+    """What of a derived version's own does not come out again: its calibration, or the threshold that was asked for."""
+    from gauntlet.stages.derive import calibration_rows, fitted
+
+    scorer = services.scorers.load(services.blobs.fetch_folder(release.uri, release.digest))
+    sidecar = scorer.sidecar
+    if derived.kind is DerivationKind.THRESHOLD:
+        if sidecar.threshold != derived.threshold:
+            yield f"the threshold was to be {derived.threshold}, is {sidecar.threshold}"
+        return
+    spec = spec_of(services, run)
+    rows = calibration_rows(services, run, spec, derived.trees, sidecar)
+    if fitted(spec, rows, scorer) != sidecar.calibration:
+        yield f"another calibration came out on {len(rows.label)} rows (it was fitted on {derived.rows})"
 
 
 def _differences(services: Services, run: RunContext, then: bytes, now: bytes) -> list[str]:

@@ -11,7 +11,7 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import PromotionRecord, TraceStep
-from gauntlet.core.records.model import RegisteredVersion, TrainedModel
+from gauntlet.core.records.model import Derivation, RegisteredVersion, TrainedModel
 from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
@@ -131,6 +131,9 @@ def _model(services: Services, run: RunContext) -> Iterator[TraceStep]:
             text=f"{trained.best_iteration} trees on {trained.train_rows} rows, tree digest "
             f"{trained.release.tree_digest[:SHORT]}, MLflow run {trained.mlflow_run_id}",
         )
+    derived = services.records.find(run.key, Derivation)
+    if derived is not None:
+        yield TraceStep(kind="derived", subject=derived.source[:SHORT], text=derived.sentence)
     for gate, receipt in sorted(services.records.named(run.key, GateReceipt).items()):
         yield TraceStep(kind="gate", subject=gate, text=f"{receipt.verdict.outcome}: {receipt.verdict.reason}")
     decision = services.records.find(run.key, PromotionDecision)

@@ -12,7 +12,7 @@ from gauntlet.core.digest import sha256_bytes, sha256_file
 from gauntlet.core.errors import Rejection, SpecError
 from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
-from gauntlet.core.records.model import ReleaseRef, TrainedModel, TrainingSummary
+from gauntlet.core.records.model import ModelSidecar, ReleaseRef, TrainedModel, TrainingSummary
 from gauntlet.core.records.reproduction import SpecDocument, TrainingOrigin
 from gauntlet.stages.provenance import origin, provenance
 
@@ -45,7 +45,7 @@ def train(services: Services, run: RunContext) -> TrainedModel:
     if known is not None and (known.dataset, known.split) == (dataset.sha256, split.sha256):
         return known
     # Before the hours of work: is there anybody to tell?
-    run_id = services.registry.open_run(run.model, run.key, _lineage(run, dataset, split))
+    run_id = services.registry.open_run(run.model, run.key, lineage(run, dataset, split))
     services.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=services.scratch, prefix="train-") as name:
         try:
@@ -54,13 +54,14 @@ def train(services: Services, run: RunContext) -> TrainedModel:
             services.registry.log(run_id, tags={"gauntlet.failure": str(error)})
             services.registry.finish_run(run_id, failed=True)
             raise
-    services.records.put(f"{run.model}/spec", _document(spec), spec.digest)
+    services.records.put(f"{run.model}/spec", document_of(spec), spec.digest)
     services.records.put(run.key, TrainingOrigin(facts=origin()))
     services.records.put(run.key, trained)
     return trained
 
 
-def _document(spec: ModelSpec) -> SpecDocument:
+def document_of(spec: ModelSpec) -> SpecDocument:
+    """A spec as it is kept for a later reproduction."""
     return SpecDocument(model=spec.model, digest=spec.digest, document=spec.model_dump(mode="json"))
 
 
@@ -86,7 +87,7 @@ def _train(
     summary = services.trainer.train(spec, job, folder)
     gains = {importance.feature: importance.gain for importance in summary.importances}
     profile_digest = write_profile(services, run, folder, gains, summary.scores)
-    release = keep_release(services, run.model, folder, summary)
+    release = keep_release(services, run.model, folder, summary.sidecar)
     _log(services, run_id, spec, dataset, split, summary, release, folder, work)
     return TrainedModel(
         release=release,
@@ -110,7 +111,7 @@ def trained_through(split: SplitManifest) -> datetime | None:
     return max(times, default=None)
 
 
-def keep_release(services: Services, model: str, folder: Path, summary: TrainingSummary) -> ReleaseRef:
+def keep_release(services: Services, model: str, folder: Path, sidecar: ModelSidecar) -> ReleaseRef:
     """Seal a folder with its manifest and store it under the manifest's digest."""
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     content = (json.dumps({"files": files}, indent=1, sort_keys=True) + "\n").encode()
@@ -122,8 +123,8 @@ def keep_release(services: Services, model: str, folder: Path, summary: Training
     return ReleaseRef(
         uri=uri,
         digest=digest,
-        version_id=summary.sidecar.version_id,
-        tree_digest=summary.sidecar.tree_digest,
+        version_id=sidecar.version_id,
+        tree_digest=sidecar.tree_digest,
         size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
     )
 
@@ -131,7 +132,8 @@ def keep_release(services: Services, model: str, folder: Path, summary: Training
 # ---- what the registry is told ---------------------------------------------------------------------
 
 
-def _lineage(run: RunContext, dataset: DatasetRef, split: SplitManifest) -> dict[str, str]:
+def lineage(run: RunContext, dataset: DatasetRef, split: SplitManifest) -> dict[str, str]:
+    """What the registry is told of where a model comes from."""
     return {
         "gauntlet.model": run.model,
         "gauntlet.trigger": str(run.kind),

@@ -6,7 +6,7 @@ from gauntlet.core.errors import GauntletError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import AuditEntry, Services
 from gauntlet.core.records.base import Record
-from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.model import Derivation, TrainedModel
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.registry import did_you_mean
 from gauntlet.stages.hold import frozen
@@ -83,6 +83,8 @@ def sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
         lines.append(Sentence(topic="leakage", outcome=asked.leakage.outcome, text=asked.leakage.reason))
     if asked.trained:
         lines.append(Sentence(topic="training", outcome=None, text=_training(asked.trained)))
+    if derived := services.records.find(asked.run.key, Derivation):
+        lines.append(Sentence(topic="derived", outcome=None, text=derived.sentence))
     lines += [
         Sentence(topic=f"gate {receipt.verdict.gate}", outcome=receipt.verdict.outcome, text=receipt.verdict.reason)
         for receipt in asked.receipts

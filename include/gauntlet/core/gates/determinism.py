@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from gauntlet.core.gates.config import GateConfig
-from gauntlet.core.gates.evidence import Evidence, need
-from gauntlet.core.gates.verdict import check, conclude
+from gauntlet.core.gates.evidence import Evidence, need, same_trees
+from gauntlet.core.gates.verdict import check, conclude, fact
 from gauntlet.core.records.gates import GateVerdict
 
 NAME = "determinism"
@@ -26,7 +26,8 @@ def evaluate(evidence: Evidence, config: DeterminismConfig) -> GateVerdict:
     """Largest change of a score, and whether the trees came out the same."""
     found = {item.kind: item for item in need(evidence.observations, "repeated scores")}
     wanted = [(REPEATED, config.tolerance), (RELOADED, config.tolerance)]
-    if config.retrain:
+    same = same_trees(evidence) if config.retrain else None
+    if config.retrain and same is None:
         wanted.append((RETRAINED, 0.0))
     checks = []
     for kind, limit in wanted:
@@ -36,4 +37,6 @@ def evaluate(evidence: Evidence, config: DeterminismConfig) -> GateVerdict:
         if item is not None and item.detail:
             judged = judged.model_copy(update={"sentence": f"{judged.sentence} ({item.detail})"})
         checks.append(judged)
+    if same is not None:
+        checks.append(fact("retrained", True, same, n=len(checks)))
     return conclude(NAME, checks)

@@ -42,6 +42,7 @@ class ChampionFacts(Record):
     trained_through: Instant | None
     trained_at: Instant | None
     size_bytes: int | None = None
+    tree_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,21 @@ def need(value: T | None, what: str) -> T:
     if value is None:
         raise MissingEvidence(f"no {what}: it was not produced in this run, so there is nothing to judge")
     return value
+
+
+def same_trees(evidence: Evidence) -> str | None:
+    """In words, that a candidate was derived from the very champion it would replace and has its trees; else ``None``.
+
+    What was asked of the trees then has the answer it had: the champion was let through by these gates, with them.
+    """
+    trained, sidecar, facts = evidence.trained, evidence.sidecar, evidence.champion_facts
+    if trained is None or sidecar is None or facts is None or trained.derived_from is None:
+        return None
+    if trained.derived_from != evidence.champion or facts.digest != evidence.champion:
+        return None
+    if not facts.tree_digest or not sidecar.tree_digest == trained.release.tree_digest == facts.tree_digest:
+        return None
+    return f"same trees as the champion {facts.version_id}, {facts.tree_digest[:12]}: nothing was trained"
 
 
 def rows_of(evidence: Evidence) -> tuple[Frame, EvaluationRef]:

@@ -342,6 +342,23 @@ def green_with_a_red_finding(evidence: Evidence) -> Evidence:
     return with_record("leakage", findings=leak_found(evidence).leakage.findings)(evidence)  # type: ignore[union-attr]
 
 
+def trained_here(evidence: Evidence) -> bool:
+    """Whether the candidate was trained, and not derived from the champion's trees."""
+    return evidence.trained is None or evidence.trained.derived_from is None
+
+
+def comparable_trees(evidence: Evidence) -> bool:
+    """Whether there is a champion with other trees, or with trees that can be called others."""
+    return trained_here(evidence) and evidence.champion_facts is not None
+
+
+def called_derived(evidence: Evidence) -> Evidence:
+    """Rows learnt by heart, in trees that are not the champion's but are said to be."""
+    facts = need(evidence.champion_facts, "facts about the champion").model_copy(update={"tree_digest": OTHER})
+    said = with_record("trained", derived_from=evidence.champion)(memorised(evidence))
+    return replace(said, champion_facts=facts)
+
+
 def memorised(evidence: Evidence) -> Evidence:
     """Ten times the tolerated gap between training rows and holdout."""
     metric = getattr(evidence.spec.gates.config("overfit"), "metric", None) or PRIMARY[evidence.spec.task]

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gauntlet.core.gates.config import GateConfig, MetricName
-from gauntlet.core.gates.evidence import Evidence, candidate_sample, need, positives_of, rows_of
-from gauntlet.core.gates.verdict import check, conclude, measurement
+from gauntlet.core.gates.evidence import Evidence, candidate_sample, need, positives_of, rows_of, same_trees
+from gauntlet.core.gates.verdict import check, conclude, fact, measurement
 from gauntlet.core.metrics import METRICS, PRIMARY, MetricError, measure
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.gates import GateVerdict
@@ -35,8 +35,10 @@ class OverfitConfig(GateConfig):
 
 
 def evaluate(evidence: Evidence, config: OverfitConfig) -> GateVerdict:
-    """Train-holdout gap, iterations against the cap, gap per iteration."""
+    """Train-holdout gap, iterations against the cap, gap per iteration; of what was not trained there is none."""
     frame, _ = rows_of(evidence)
+    if same := same_trees(evidence):
+        return conclude(NAME, [fact("trained", True, f"{same}; {len(frame)} holdout rows", n=len(frame))])
     trained, n, positives = need(evidence.trained, "training record"), len(frame), positives_of(evidence, frame)
     metric = config.metric or PRIMARY[evidence.spec.task]
     if f"train.{metric}" not in trained.metrics:

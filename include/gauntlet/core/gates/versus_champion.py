@@ -23,6 +23,7 @@ from gauntlet.core.gates.evidence import (
     need,
     positives_of,
     rows_of,
+    same_trees,
 )
 from gauntlet.core.gates.relative import Margin, Mode, compared
 from gauntlet.core.gates.verdict import conclude, measurement, number
@@ -171,6 +172,9 @@ def _axis(
 def _freshness(evidence: Evidence, config: VersusChampionConfig, n: int) -> Measurement:
     facts = need(evidence.champion_facts, "facts about the champion")
     sidecar = need(evidence.sidecar, "sidecar of the candidate")
+    if same := same_trees(evidence):
+        # A calibration on newer rows has made no tree newer: it must show in calibration or profit.
+        return measurement("freshness", Outcome.FAILED, f"freshness: {same}, {n} rows", n=n)
     if facts.trained_through is None or sidecar.trained_through is None:
         return measurement("freshness", Outcome.ERROR, f"freshness: a model without time has none, {n} rows", n=n)
     newer = (sidecar.trained_through - facts.trained_through).total_seconds()

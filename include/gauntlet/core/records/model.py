@@ -86,6 +86,13 @@ class ReleaseDossier(Record):
     digest: str
 
 
+class DerivationKind(StrEnum):
+    """What a derived version has of its own."""
+
+    CALIBRATION = "calibration"
+    THRESHOLD = "threshold"
+
+
 class TrainedModel(Record):
     """What the train task produced. ``metrics`` are keyed ``part.metric``, e.g. ``validation.roc_auc``."""
 
@@ -101,6 +108,54 @@ class TrainedModel(Record):
     seconds: float
     peak_rss_mb: float
     trained_at: Instant
+    derived_from: str | None = None
+    """Release digest of the version whose trees these are; ``None``: they were trained in this run."""
+
+
+class DerivationOrder(Record):
+    """What somebody wants to have of a champion's trees; settled before any data is pulled."""
+
+    model: str
+    run: str
+    kind: DerivationKind
+    source: str
+    source_uri: str
+    source_version: str
+    threshold: float | None
+
+
+class Derivation(Record):
+    """How a version came about without training: another one's trees, with a calibration or a threshold of its own.
+
+    ``release`` and ``source`` are release digests. ``trees`` is the key of the run that trained the trees.
+    ``variant`` is the digest of calibration and threshold: two versions with the same trees and variant decide alike.
+    """
+
+    model: str
+    run: str
+    kind: DerivationKind
+    release: str
+    source: str
+    source_version: str
+    trees: str
+    variant: str
+    rows: int
+    """Rows the calibration was fitted on; 0 for a threshold."""
+    excluded: int
+    """Rows of the calibration part that were left out because the trees may have seen them."""
+    threshold: float | None
+    reason: str
+    by: str
+    at: Instant
+
+    @property
+    def sentence(self) -> str:
+        """What was done, for people."""
+        if self.kind is DerivationKind.THRESHOLD:
+            what = f"threshold set to {self.threshold:g}"
+        else:
+            what = f"calibrated anew on {self.rows} rows"
+        return f"derived from {self.source_version}, same trees: {what}: {self.reason} ({self.by})"
 
 
 class RegisteredVersion(Record):
