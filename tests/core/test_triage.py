@@ -77,6 +77,13 @@ def test_a_server_that_serves_something_else_is_rolled_back_even_without_an_aler
     assert remedies(facts(golden=None)) == [Remedy.NOTHING]
 
 
+def test_a_service_that_does_not_answer_is_never_nothing_to_do() -> None:
+    down = "could not be looked at: the model server does not answer"
+    found = advise(facts(golden=None, service=down))
+    assert [(advice.remedy, advice.reason) for advice in found] == [(Remedy.SERVICE, down)]
+    assert Remedy.SERVICE in remedies(facts("model.performance.served", service=down))
+
+
 @pytest.mark.parametrize(
     ("key", "remedy"),
     [

@@ -114,3 +114,10 @@ def test_a_run_started_by_a_challenger_is_as_of_the_night_that_made_it(services)
     )
     run = opened(services, "canary", run_type="asset_triggered", logical_date=None)
     assert (run.kind, run.as_of, run.reason) == (TriggerKind.CHALLENGER, NIGHT, "all gates passed")
+
+
+@pytest.mark.parametrize("text", ["yesterday", "0001-01-01", "1969-12-31T23:59:59Z"])
+def test_an_as_of_time_that_no_data_can_have_is_refused(services, text: str) -> None:
+    with pytest.raises(DataRejected, match="as_of: "):
+        opened(services, run_type="manual", params={"reason": "a look back", "as_of": text})
+    assert services.records.find("m/r", RunContext) is None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gauntlet.cli.console import DONE, USAGE, AsJson, err, exit_codes, out, show_json, show_table
+from gauntlet.cli.console import DONE, USAGE, AsJson, err, exit_codes, out, show_json, show_table, write_file
 
 app = typer.Typer(help="Check and compare model specs.", no_args_is_help=True)
 SCHEMA = Path("include/models/model_spec.schema.json")
@@ -61,7 +61,8 @@ def schema(
     if write is None:
         typer.echo(text, nl=False)
     else:
-        write.write_text(text)
+        with exit_codes():
+            write_file(write, text)
         out.print(f"wrote {write}")
 
 

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +60,23 @@ def _cell(value: object) -> str:
     if isinstance(value, Outcome):
         return f"[{COLOURS[value]}]{value}[/]"
     return "" if value is None else str(value)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write what was asked for; :class:`SpecError` names a path that cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def moment_of(option: str, text: str) -> datetime:
+    """An ISO 8601 time as a person writes it, in UTC unless it names its zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SpecError(f"{option}: {text!r} is no ISO 8601 time; write it as 2026-03-01T02:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, moment_of, out, show_json, show_table
 
 audit = typer.Typer(help="The hash-chained audit log.", no_args_is_help=True)
 ForModel = Annotated[str | None, typer.Option("--model", help="Only this model.")]
@@ -42,9 +41,7 @@ def history(
     from gauntlet.views.recoveries import recoveries
 
     with exit_codes():
-        moment = datetime.fromisoformat(at) if at else None
-        if moment is not None and moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+        moment = moment_of("--at", at) if at else None
         reigns = champions(services(), model, moment)
         back = recoveries(services(), model) if moment is None else ()
     if as_json:

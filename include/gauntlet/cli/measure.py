@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from gauntlet.cli.console import DONE, REJECTED, AsJson, err, exit_codes, out, show_json, show_table
+from gauntlet.cli.console import DONE, REJECTED, AsJson, err, exit_codes, out, show_json, show_table, write_file
 from gauntlet.core.errors import SpecError
 
 gates = typer.Typer(help="The gates themselves.", no_args_is_help=True)
@@ -36,7 +36,8 @@ def drift(
             progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
         )
     if html is not None:
-        html.write_text(compared.page, encoding="utf-8")
+        with exit_codes():
+            write_file(html, compared.page)
     report = compared.report
     if as_json:
         show_json(report)

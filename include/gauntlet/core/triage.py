@@ -32,12 +32,14 @@ class Facts(Record):
     canary_since: datetime | None
     golden: bool | None
     """Whether the live server gives the golden scores; ``None``: it could not be asked."""
+    service: str | None = None
+    """What is wrong with the service, or that it could not be asked; ``None``: it answers."""
     band: tuple[float, float] | None
     """Thresholds that the spec has approved beforehand."""
 
 
 def advise(facts: Facts) -> tuple[Advice, ...]:
-    """Everything that is worth doing, the first first; nothing wrong: nothing to do."""
+    """Everything that is worth doing, the first first; nothing wrong, and it could be looked at: nothing to do."""
     found = list(_advices(facts))
     return tuple(found) or (Advice(remedy=Remedy.NOTHING, reason="no alert is open", command=None),)
 
@@ -48,6 +50,8 @@ def _advices(facts: Facts) -> Iterable[Advice]:
     if facts.golden is False:
         yield _rollback(model, "the live server does not give the golden scores: what it serves is not what was judged")
     if start is None:
+        if facts.service is not None:
+            yield Advice(remedy=Remedy.SERVICE, reason=facts.service, command="gauntlet doctor")
         return
     layers = {alert.layer for alert in alerts}
     if facts.canary and _suspect(facts.canary_since, start):
@@ -58,12 +62,9 @@ def _advices(facts: Facts) -> Iterable[Advice]:
         )
     if facts.previous and _suspect(facts.champion_since, start) and _harmed(alerts):
         yield _rollback(model, "the champion became one shortly before the first symptom")
-    if Layer.SERVICE in layers:
-        yield Advice(
-            remedy=Remedy.SERVICE,
-            reason=_sentences(alerts, Layer.SERVICE),
-            command="gauntlet doctor",
-        )
+    if Layer.SERVICE in layers or facts.service is not None:
+        reason = _sentences(alerts, Layer.SERVICE) or facts.service or ""
+        yield Advice(remedy=Remedy.SERVICE, reason=reason, command="gauntlet doctor")
     yield from _about_data(model, alerts)
     yield from _about_model(facts, alerts)
 

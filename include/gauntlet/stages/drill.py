@@ -37,6 +37,7 @@ def drill(services: Services, model: str, *, request: str) -> DrillReport:
 
 
 def _rehearse(services: Services, model: str, request: str) -> DrillReport:
+    plan = services.specs.get(model).recovery
     champion = services.routing.read(model).stable
     if champion is None:
         return _report(services, model, request, Outcome.INCONCLUSIVE, "there is no champion to roll back from")
@@ -51,7 +52,6 @@ def _rehearse(services: Services, model: str, request: str) -> DrillReport:
     routing = _touch(services, model)
     servers = len(services.server.apply(routing, APPLY_TIMEOUT_S))
     seconds = perf_counter() - started
-    plan = services.specs.get(model).recovery
     golden = _golden(services, model, target, plan.golden_rows)
     limit = plan.within.total_seconds()
     tolerance = read_golden(services, target).tolerance

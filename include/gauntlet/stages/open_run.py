@@ -12,6 +12,7 @@ from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision, TriggerKind
 
 MINIMUM_REASON = 5
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 SCHEDULED, MANUAL, BY_ASSET = "scheduled", "manual", "asset_triggered"
 
 
@@ -62,7 +63,10 @@ def _asked_as_of(params: Mapping[str, Any]) -> datetime | None:
         moment = datetime.fromisoformat(str(text))
     except ValueError:
         raise DataRejected(f"as_of: {text!r} is no ISO 8601 time; write it as 2026-03-01T02:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment < EARLIEST:
+        raise DataRejected(f"as_of: {text} lies before {EARLIEST:%Y-%m-%d}; write it as 2026-03-01T02:00:00Z")
+    return moment
 
 
 def _announced(services: Services, model: str) -> tuple[datetime, TriggerKind, str] | None:

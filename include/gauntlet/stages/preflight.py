@@ -62,11 +62,11 @@ def read_golden(services: Services, version: ServedVersion) -> GoldenSet:
 
 
 def largest_difference(scores: Sequence[float], expected: Sequence[float]) -> float:
-    """The largest difference between two lists of scores; infinite when they cannot be compared."""
+    """The largest difference between two lists of scores; infinite when they cannot be compared, or there is none."""
     if len(scores) != len(expected):
         return math.inf
     differences = [abs(ours - theirs) for ours, theirs in zip(scores, expected, strict=True)]
-    return max((math.inf if math.isnan(difference) else difference for difference in differences), default=0.0)
+    return max((math.inf if math.isnan(difference) else difference for difference in differences), default=math.inf)
 
 
 def _passed(services: Services, state: RolloutState, report: PreflightReport) -> RolloutState:

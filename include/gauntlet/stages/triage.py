@@ -48,7 +48,7 @@ def triage(services: Services, model: str) -> Triage:
         alerts=alerts,
         steps=steps,
         timeline=beside(events_since(services, model, (start or now) - BACK), start),
-        advice=advise(_facts(services, model, steps[-1])),
+        advice=advise(_facts(services, model, steps[0], steps[-1])),
     )
 
 
@@ -99,10 +99,11 @@ def _golden(services: Services, model: str) -> tuple[Outcome, str]:
     return outcome, f"{len(rows)} rows, largest difference {apart:.3g} (tolerance {golden.tolerance:g})"
 
 
-def _facts(services: Services, model: str, golden: Step) -> Facts:
+def _facts(services: Services, model: str, service: Step, golden: Step) -> Facts:
     routing = services.routing.read(model)
     champion = services.ledger.champion(model)
     known = {Outcome.PASSED: True, Outcome.FAILED: False}
+    down = service.outcome in (Outcome.FAILED, Outcome.ERROR) and champion.version is not None
     return Facts(
         model=model,
         alerts=tuple(open_alerts(services, model)),
@@ -111,6 +112,7 @@ def _facts(services: Services, model: str, golden: Step) -> Facts:
         canary=routing.canary is not None and routing.weight_ppm > 0,
         canary_since=_canary_since(services, routing),
         golden=known.get(golden.outcome),
+        service=service.answer if down else None,
         band=services.specs.get(model).training.threshold_band,
     )
 
