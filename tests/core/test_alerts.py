@@ -53,9 +53,18 @@ class Watch:
         self.policy, self.zone = policy or AlertsSection(), zone
         self.alerts: dict[str, Alert] = {}
         self.now = START
+        self.champion_since: datetime | None = None
 
     def look(self, *reports: LayerReport) -> tuple[Message, ...]:
-        folded = fold("m", self.alerts.values(), reports, self.policy, self.now, zone=self.zone)
+        folded = fold(
+            "m",
+            self.alerts.values(),
+            reports,
+            self.policy,
+            self.now,
+            zone=self.zone,
+            champion_since=self.champion_since,
+        )
         self.alerts.update({alert.key: alert for alert in folded.alerts})
         self.now += HOUR
         return folded.messages
@@ -144,6 +153,25 @@ def test_a_younger_cause_explains_nothing() -> None:
         report(Layer.MODEL, symptom(Layer.MODEL, "performance.source")),
     )
     assert watch.alerts["model.performance.source"].cause is None
+
+
+@pytest.mark.parametrize("key", ["performance.served", "performance.served.region=north"])
+def test_a_look_without_the_evidence_resolves_nothing(key: str) -> None:
+    watch = Watch()
+    watch.look(report(Layer.MODEL, symptom(Layer.MODEL, key)))
+    blind = report(Layer.MODEL).model_copy(update={"unjudged": ("model.performance.served", "model.label")})
+    assert [watch.look(blind) for _ in range(10)] == [()] * 10
+    assert watch.open == {f"model.{key}"}
+    said = [message.kind for _ in range(2) for message in watch.look(report(Layer.MODEL))]
+    assert said == [MessageKind.RESOLVED]
+
+
+def test_what_was_seen_of_an_earlier_champion_clears_without_evidence_about_the_present_one() -> None:
+    watch = Watch()
+    watch.look(report(Layer.MODEL, symptom(Layer.MODEL, "performance.served")))
+    watch.champion_since = watch.now
+    blind = report(Layer.MODEL).model_copy(update={"unjudged": ("model.performance.served",)})
+    assert [message.kind for _ in range(2) for message in watch.look(blind)] == [MessageKind.RESOLVED]
 
 
 def test_a_layer_that_could_not_be_looked_at_resolves_nothing() -> None:

@@ -43,6 +43,7 @@ def fold(
     *,
     zone: str = "UTC",
     links: Sequence[str] = (),
+    champion_since: datetime | None = None,
 ) -> Folded:
     """Take one look's reports into the open alerts.
 
@@ -54,6 +55,8 @@ def fold(
         now: when.
         zone: of the quiet hours.
         links: lines at the end of every message: dashboard, runbook, command.
+        champion_since: since when the present champion serves; what was last seen of an earlier one clears without
+            evidence about this one.
     """
     before = {alert.key: alert for alert in alerts if alert.open}
     after = {key: alert for key, alert in before.items()}
@@ -61,7 +64,7 @@ def fold(
         for symptom in report.failing:
             after[symptom.key] = _seen(model, before.get(symptom.key), symptom, now)
         for alert in before.values():
-            if _is_clean(alert, report):
+            if _is_clean(alert, report, champion_since):
                 after[alert.key] = _cleaner(alert, policy, now)
     after = _explained(after)
     quiet = is_quiet(policy, now, zone)
@@ -104,9 +107,13 @@ def _seen(model: str, alert: Alert | None, symptom: Symptom, now: datetime) -> A
     )
 
 
-def _is_clean(alert: Alert, report: LayerReport) -> bool:
-    """Whether this report has looked for the symptom and not found it."""
+def _is_clean(alert: Alert, report: LayerReport, champion_since: datetime | None) -> bool:
+    """Whether this report has looked for the symptom, with enough evidence to find it, and not found it."""
     if alert.layer is not report.layer or alert.key in {symptom.key for symptom in report.symptoms}:
+        return False
+    unjudged = any(alert.key == key or alert.key.startswith(f"{key}.") for key in report.unjudged)
+    outlived = alert.layer is Layer.MODEL and champion_since is not None and alert.seen_at < champion_since
+    if unjudged and not outlived:
         return False
     return report.outcome in (Outcome.PASSED, Outcome.FAILED)
 

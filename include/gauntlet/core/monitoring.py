@@ -28,6 +28,8 @@ PAST = timedelta(days=28)
 """How far back the past goes that volume and throughput are judged by."""
 LEAST_PAST = 3
 """Earlier windows before there is a past."""
+SKEW = f"{Layer.DATA}.skew"
+"""Under which keys the differences between what is served and what the source holds are found."""
 DEVIATIONS = 6.0
 """A count this many Poisson standard deviations below what was expected is no chance."""
 
@@ -40,6 +42,8 @@ class Found:
     symptoms: tuple[Symptom, ...]
     values: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    """Symptoms, and the beginnings of their keys, that too little evidence neither shows nor rules out."""
 
     @property
     def reason(self) -> str:
@@ -53,12 +57,18 @@ class Found:
 
 
 def found(
-    symptoms: Iterable[Symptom], values: Mapping[str, float], notes: Sequence[str] = (), *, looked: bool = True
+    symptoms: Iterable[Symptom],
+    values: Mapping[str, float],
+    notes: Sequence[str] = (),
+    *,
+    looked: bool = True,
+    unjudged: Sequence[str] = (),
 ) -> Found:
     """A layer's finding; ``looked``: whether anything could be judged at all."""
     listed = tuple(sorted(symptoms, key=lambda symptom: (symptom.severity is Severity.WARNING, symptom.key)))
     outcome = worst([symptom.outcome for symptom in listed]) if listed else Outcome.PASSED
-    return Found(outcome if listed or looked else Outcome.INCONCLUSIVE, listed, dict(values), tuple(notes))
+    outcome = outcome if listed or looked else Outcome.INCONCLUSIVE
+    return Found(outcome, listed, dict(values), tuple(notes), tuple(unjudged))
 
 
 def unseen(layer: Layer, why: str) -> Found:
@@ -80,7 +90,8 @@ def merged(parts: Sequence[Found]) -> Found:
     outcome = worst(
         [part.outcome for part in parts if part.outcome is not Outcome.INCONCLUSIVE] or [Outcome.INCONCLUSIVE]
     )
-    return Found(outcome, tuple(symptoms), values, tuple(note for part in parts for note in part.notes))
+    notes = tuple(note for part in parts for note in part.notes)
+    return Found(outcome, tuple(symptoms), values, notes, tuple(key for part in parts for key in part.unjudged))
 
 
 # ---- layer 1: data and features --------------------------------------------------------------------
@@ -102,7 +113,18 @@ def data_health(
     symptoms += _volume(report, earlier, section)
     symptoms += _freshness(report, freshness)
     values = {"rows": float(report.rows)} | ({} if report.score is None else {"drift_score": report.score})
-    return found(symptoms, values)
+    unjudged = [
+        f"{Layer.DATA}.{statistic}.{feature.feature}"
+        for feature in report.features
+        if feature.segment is None and not _is_judged(feature)
+        for statistic in HEALTH
+    ]
+    return found(symptoms, values, unjudged=unjudged)
+
+
+def _is_judged(feature: FeatureDrift) -> bool:
+    """Whether at least one statistic of the feature came to a verdict."""
+    return any(result.outcome in (Outcome.PASSED, Outcome.FAILED) for result in feature.statistics)
 
 
 def _health(feature: FeatureDrift, section: DataLayerSection) -> list[Symptom]:
@@ -165,7 +187,7 @@ def _freshness(report: DriftReport, most: timedelta | None) -> list[Symptom]:
     ]
 
 
-def skew(features: Iterable[FeatureDrift], section: DataLayerSection, served: int) -> Found:
+def skew(features: Sequence[FeatureDrift], section: DataLayerSection, served: int) -> Found:
     """Whether the server was sent what the source holds: a difference is a fault of one of the two paths."""
     symptoms = [
         _symptom(
@@ -181,7 +203,8 @@ def skew(features: Iterable[FeatureDrift], section: DataLayerSection, served: in
         for feature in features
         if feature.outcome is Outcome.FAILED
     ]
-    return found(symptoms, {"served_rows": float(served)})
+    unjudged = [f"{SKEW}.{each.feature}" for each in features if each.outcome not in (Outcome.PASSED, Outcome.FAILED)]
+    return found(symptoms, {"served_rows": float(served)}, unjudged=unjudged)
 
 
 # ---- layer 2: the model ----------------------------------------------------------------------------
@@ -206,7 +229,31 @@ def model_health(report: DriftReport) -> Found:
         values[report.performance.metric] = report.performance.current
     if report.estimate is not None and report.estimate.current is not None:
         values[f"estimated_{report.estimate.metric}"] = report.estimate.current
-    return found(symptoms, values)
+    return found(symptoms, values, unjudged=_unjudged_model(report))
+
+
+def _unjudged_model(report: DriftReport) -> list[str]:
+    """What the check had no scores or labels for. Labels that speak make an estimate needless."""
+    unjudged = []
+    if report.prediction is None or not _is_judged(report.prediction):
+        unjudged.append(f"{Layer.MODEL}.prediction")
+    if report.label is None or not _is_judged(report.label):
+        unjudged.append(f"{Layer.MODEL}.label")
+    if not is_settled(report.performance):
+        unjudged += performance_keys("source")
+        if not is_settled(report.estimate):
+            unjudged.append(f"{Layer.MODEL}.estimate")
+    return unjudged
+
+
+def is_settled(performance: PerformanceDrift | None) -> bool:
+    """Whether a comparison came to a verdict."""
+    return performance is not None and performance.outcome in (Outcome.PASSED, Outcome.FAILED)
+
+
+def performance_keys(where: str, part: str | None = None) -> list[str]:
+    """The symptoms that a comparison of performance can find."""
+    return [f"{Layer.MODEL}.{kind}.{where}" + (f".{part}" if part else "") for kind in ("performance", "calibration")]
 
 
 def _prediction(scores: FeatureDrift) -> list[Symptom]:
@@ -338,7 +385,8 @@ def service_health(table: pa.Table, section: ServiceLayerSection, past: Sequence
         )
     if rows < section.least:
         note = f"{rows} requests in the window; rates are judged from {section.least}"
-        return found(symptoms, {"requests": float(rows)}, [note])
+        unjudged = [f"{Layer.SERVICE}.errors", f"{Layer.SERVICE}.latency"]
+        return found(symptoms, {"requests": float(rows)}, [note], looked=False, unjudged=unjudged)
     errors = _errors(table)
     low = _wilson_low(errors, rows)
     if low > section.error_rate:

@@ -46,6 +46,7 @@ def report_of(services: Services, run: RunContext, layer: Layer, found: Found) -
         symptoms=found.symptoms,
         values=dict(found.values),
         notes=found.notes,
+        unjudged=found.unjudged,
         since=None,
         until=run.as_of,
         at=services.clock.now(),

@@ -69,12 +69,12 @@ def _skew(services: Services, run: RunContext, spec: ModelSpec, champion: Served
     if spec.serving.journal.features != "vector":
         return found((), {}, [f"skew: the journal keeps {spec.serving.journal.features}, no values"], looked=False)
     if report.window_start is None or report.last_event is None:
-        return found((), {}, ["skew: the source has no event time"], looked=False)
+        return found((), {}, ["skew: the source has no event time"], looked=False, unjudged=[monitoring.SKEW])
     table = services.journal.read(run.model, report.window_start, report.last_event)
     served = _served(table, champion.version_id)
     if served.num_rows < spec.drift.minimum_rows:
         note = f"skew: {served.num_rows} served rows of {spec.drift.minimum_rows} in the source's window"
-        return found((), {"served_rows": float(served.num_rows)}, [note], looked=False)
+        return found((), {"served_rows": float(served.num_rows)}, [note], looked=False, unjudged=[monitoring.SKEW])
     return _compared(services, run, spec, champion, served, report)
 
 

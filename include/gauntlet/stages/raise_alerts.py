@@ -54,6 +54,7 @@ def raise_alerts(services: Services, run: RunContext) -> AlertRound:
         services.clock.now(),
         zone=spec.schedule.timezone,
         links=_links(spec),
+        champion_since=services.ledger.champion(run.model).since,
     )
     for alert in folded.alerts:
         services.records.put(alerts_key(run.model), alert, alert.key, actor=ACTOR)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import DataRejected
-from gauntlet.core.monitoring import Found, found, performance_symptoms
+from gauntlet.core.monitoring import Found, found, is_settled, performance_keys, performance_symptoms
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import PerformanceDrift
 from gauntlet.core.records.evaluation import EvaluationRef
@@ -35,16 +35,19 @@ def served_performance(services: Services, run: RunContext, spec: ModelSpec, cha
     section = spec.drift.performance or PerformanceSection()
     if table.num_rows < section.minimum_rows:
         note = f"{table.num_rows} answers with matured labels of {section.minimum_rows}"
-        return found((), {"labelled": float(table.num_rows)}, [note], looked=False)
+        values = {"labelled": float(table.num_rows)}
+        return found((), values, [note], looked=False, unjudged=performance_keys("served"))
     baseline = _baseline(services, run, champion)
-    symptoms, values, notes = [], {"labelled": float(table.num_rows)}, []
+    symptoms, unjudged, notes = [], [], []
+    values = {"labelled": float(table.num_rows)}
     for part, performance in _judged(spec, baseline, table, section):
         symptoms += performance_symptoms(performance, "served", part)
+        unjudged += [] if is_settled(performance) else performance_keys("served", part)
         if performance.current is not None:
             values[f"served_{performance.metric}" + (f".{part}" if part else "")] = performance.current
         else:
             notes.append(f"{part or 'served'}: {performance.sentence}")
-    return found(symptoms, values, notes)
+    return found(symptoms, values, notes, unjudged=unjudged)
 
 
 def _labelled(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> pa.Table:

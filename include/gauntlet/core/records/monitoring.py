@@ -58,6 +58,8 @@ class LayerReport(Record):
     values: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     """What could not be looked at and why, where that is nobody's fault."""
+    unjudged: tuple[str, ...] = ()
+    """Symptoms, and the beginnings of their keys, that too little evidence neither shows nor rules out."""
     since: Instant | None
     until: Instant
     at: Instant
