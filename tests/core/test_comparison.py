@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -205,6 +206,17 @@ def test_required_rows_are_what_the_formula_says():
     """(z_0.995 + z_0.95)^2 (se / margin)^2 n: 17.81 for a standard error of one margin at n = 1."""
     assert required_rows(result(0.0, 0.01, n=100), 0.01, 0.95) == int(np.ceil(100 * (2.575829 + 1.644854) ** 2))
     assert required_rows(result(0.0, 0.0), 0.01, 0.95) is None
+
+
+@pytest.mark.parametrize("mode", ["non_inferiority", "equivalence"])
+def test_at_the_required_rows_an_equal_model_passes_with_the_power(mode):
+    """Both ends of an equivalence have to hold at once, so that it takes more rows than one end."""
+    power, margin, se, n = 0.95, 0.01, 0.01, 1000
+    needed = judge(result(0.0, se, n), mode, margin, power=power).required_n
+    then = NormalDist(0.0, se * np.sqrt(n / needed))
+    most = margin - 2.5758 * then.stdev
+    passing = then.cdf(most) - (then.cdf(-most) if mode == "equivalence" else 0.0)
+    assert passing == pytest.approx(power, abs=0.002)
 
 
 def test_a_wider_margin_never_turns_a_pass_into_a_refusal():

@@ -245,7 +245,8 @@ def judge(result: Comparison, mode: Mode, margin: float, *, power: float = 0.95,
         return Judgement(Outcome.PASSED, what, observed, comparator, limit, None)
     gain = max(margin, worth - margin, abs(result.delta) - margin)
     effect = {"superiority": gain, "non_inferiority": margin, "equivalence": margin}
-    needed = required_rows(result, effect[mode], power)
+    # Two ends have to hold at once: each with half of what may go wrong.
+    needed = required_rows(result, effect[mode], (1 + power) / 2 if mode == "equivalence" else power)
     hopeless = result.high <= limit or (mode == "equivalence" and result.low >= margin)
     certain = hopeless or needed is None or result.n >= needed
     outcome = Outcome.FAILED if certain else Outcome.INCONCLUSIVE
