@@ -2,14 +2,19 @@
 
 from airflow.sdk import chain
 
-from gauntlet.orchestration import assets, tasks
+from gauntlet.orchestration import assets, notify, tasks
 from gauntlet.orchestration.dag import model_dag, specs
 from gauntlet.orchestration.promotion import Promote
 from gauntlet.orchestration.ramp import ramp_of
 
 for spec in specs("canary"):
     with model_dag(
-        spec, "canary", __doc__, schedule=[assets.challenger_registered(spec)], params=tasks.RUN_PARAMS
+        spec,
+        "canary",
+        __doc__,
+        schedule=[assets.challenger_registered(spec)],
+        params=tasks.RUN_PARAMS,
+        on_failure_callback=notify.TellOwner(spec.model),
     ) as dag:
         run = tasks.open_run(spec.model)
         rollout = tasks.open_rollout(run).as_setup()

@@ -2,7 +2,7 @@
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, task_group
 
-from gauntlet.orchestration import assets, tasks
+from gauntlet.orchestration import assets, notify, tasks
 from gauntlet.orchestration.dag import model_dag, specs
 
 for spec in specs("retrain"):
@@ -14,7 +14,15 @@ for spec in specs("retrain"):
         else drift
     )
 
-    with model_dag(spec, "retrain", __doc__, schedule=schedule, params=tasks.RUN_PARAMS) as dag:
+    with model_dag(
+        spec,
+        "retrain",
+        __doc__,
+        schedule=schedule,
+        params=tasks.RUN_PARAMS,
+        on_failure_callback=notify.TellOwner(spec.model),
+        deadline=notify.deadline(spec),
+    ) as dag:
         run = tasks.open_run(spec.model)
         decision = tasks.decide(run)
         trained = tasks.train(run)

@@ -203,6 +203,13 @@ def raise_alerts(run: RunContext) -> AlertRound:
     return stage(_services(), run)
 
 
+def tell(model: str, subject: str, body: str, *, severity: str, about: Mapping[str, str]) -> None:
+    """Tell the owner of a model what the scheduler has seen: a run that failed, or is late."""
+    from gauntlet.stages.tell import tell as stage
+
+    stage(_services(), model, subject, body, severity=severity, about=about)
+
+
 # ---- the canary ------------------------------------------------------------------------------------
 
 

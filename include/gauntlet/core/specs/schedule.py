@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
 
+from gauntlet.core.duration import Duration
 from gauntlet.core.specs.base import Section
 
 
@@ -28,6 +29,8 @@ class ScheduleSection(Section):
     """How often registry, routing and servers are compared, and brought in line."""
     rollback_drill: str | None = "0 5 * * 1"
     """How often a rollback is rehearsed. No user meets another version."""
+    deadline: Duration | None = Field(default="6h", validate_default=True)
+    """The owner is told when a nightly run is not done this long after it was queued; null: nobody is."""
     timezone: str = "UTC"
     retries: int = Field(ge=0, le=10, default=2)
     """Further tries after an infrastructure error; a rejection is final at the first."""
