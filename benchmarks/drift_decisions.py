@@ -383,17 +383,24 @@ INCIDENTS = {60: ("takeover", 0.35), 150: ("frozen feed", 0.4), 240: ("scaled fe
 LASTS = 12
 
 
-def year(rows: int, last: int) -> tuple[dict[str, int], dict[str, set[int]]]:
-    """Pages and incidents found; a page is a night that alarms after a quiet one.
+SEEDS = (11, 21, 22)
+"""Years that are replayed: the rule was made while looking at the first, so the others are there too."""
+CONFIRMED = 2
+"""Nights in a row that make a page of ours: ``drift.persistence`` of 2 in 2. One night alone is a ticket."""
+
+
+def year(rows: int, last: int, seed: int) -> tuple[dict[str, int], dict[str, set[int]]]:
+    """Pages and incidents found; a page is a night that alarms after one that did not.
 
     The year has a season of 0.08 sigma in every feature and weekends 0.1 sigma off in one: neither costs anything.
     """
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(seed)
     reference = world.champion()
     shifts = {shift.name: shift for shift in world.SHIFTS}
-    names = ("gauntlet", *RULES)
+    names = (OURS, SINGLE, *RULES)
     pages, found, alarmed = dict.fromkeys(names, 0), {name: set[int]() for name in names}, dict.fromkeys(names, False)
     history: list[DriftReport] = []
+    running = 0
     for night in range(last):
         incident = next((start for start in INCIDENTS if start <= night < start + LASTS), None)
         name, amount = INCIDENTS[incident] if incident is not None else ("", 0.0)
@@ -402,14 +409,19 @@ def year(rows: int, last: int) -> tuple[dict[str, int], dict[str, set[int]]]:
         past = Past(tuple(history[:50]), moment - SECTION.window, SECTION.window)
         check = checked(reference, window, past, labels=False)
         history.insert(0, check.report(moment, rows))
+        running = running + 1 if check.alarm else 0
         measured = of_rows(reference.columns, list(window.seen.T))
-        now = {"gauntlet": check.alarm} | {name: rule.alarms(measured) for name, rule in RULES.items()}
+        ours = {OURS: running >= CONFIRMED, SINGLE: check.alarm}
+        now = ours | {name: rule.alarms(measured) for name, rule in RULES.items()}
         for name, alarm in now.items():
             pages[name] += alarm and not alarmed[name]
             if alarm and incident is not None:
                 found[name].add(incident)
         alarmed = now
     return pages, found
+
+
+OURS, SINGLE = "gauntlet, two nights in a row", "gauntlet, any single night"
 
 
 def season(night: int) -> Floats:
@@ -420,17 +432,21 @@ def season(night: int) -> Floats:
 
 
 def replay(quick: bool) -> list[Aim]:
-    """A year of nights."""
-    last = 75 if quick else 365
-    due = sum(start < last for start in INCIDENTS)
-    pages, found = year(1700, last)
+    """Years of nights."""
+    last, seeds = (75, SEEDS[:1]) if quick else (365, SEEDS)
+    due = sum(start < last for start in INCIDENTS) * len(seeds)
+    pages, found = dict.fromkeys((OURS, SINGLE, *RULES), 0), dict.fromkeys((OURS, SINGLE, *RULES), 0)
+    for seed in seeds:
+        paged, seen = year(1700, last, seed)
+        pages = {name: count + paged[name] for name, count in pages.items()}
+        found = {name: count + len(seen[name]) for name, count in found.items()}
     print_table(
-        f"{last} nights with 1700 rows, {due} incidents",
-        [{"rule": name, "found": len(found[name]), "pages": count} for name, count in pages.items()],
+        f"{len(seeds)} x {last} nights with 1700 rows, {due} incidents",
+        [{"rule": name, "found": found[name], "pages": count} for name, count in pages.items()],
     )
     return [
-        at_most("pages per real incident in a year", 1.0, pages["gauntlet"] / due),
-        at_least("share of a year's incidents found", 1.0, len(found["gauntlet"]) / due),
+        at_most("pages per real incident, over the years", 1.0, pages[OURS] / due),
+        at_least("share of the years' incidents found", 1.0, found[OURS] / due),
     ]
 
 

@@ -23,7 +23,7 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.data import ContractReport, ExpectationResult
 from gauntlet.core.records.gates import GateReceipt, GateVerdict, PromotionDecision
 from gauntlet.core.records.rollout import CanaryAnalysis, Quarantine, RolloutPhase, RolloutState, Routing, ServedVersion
-from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind
+from gauntlet.core.records.run import TriggerAction, TriggerDecision, TriggerKind, run_name
 from gauntlet.demo.airflow_api import Airflow
 from gauntlet.demo.nights import NIGHTS
 from gauntlet.demo.screen import Screen, brief
@@ -58,7 +58,8 @@ class FakeAirflow:
     def poll(self, run: dict[str, Any]) -> dict[str, Any]:
         run["left"] -= 1
         if run["left"] == 0:
-            run["state"], run["tasks"] = self.hooks[run["dag_id"]](self, run["dag_run_id"], run["conf"])
+            name = run_name(run["dag_id"], run["dag_run_id"])
+            run["state"], run["tasks"] = self.hooks[run["dag_id"]](self, name, run["conf"])
         return run
 
     def answer(self, method: str, path: str, body: Any, token: str | None) -> tuple[int, Any]:

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Match
 
+from gauntlet.core.records.run import run_name
 from gauntlet.orchestration import tasks
 from gauntlet.orchestration.links import DriftReportLink
 from gauntlet.web.app import create_app
@@ -41,7 +42,7 @@ def test_the_task_of_a_drift_check_links_to_its_page(app: FastAPI) -> None:
     assert path.startswith("/gauntlet/api/")
     assert "+" not in path.removeprefix("/gauntlet")
     params = matched(app, path.removeprefix("/gauntlet").replace("%3A", ":").replace("%2B", "+"))
-    assert params == {"model": "loans", "run": RUN.run_id, "kind": "drift"}
+    assert params == {"model": "loans", "run": run_name(RUN.dag_id, RUN.run_id), "kind": "drift"}
 
 
 @pytest.mark.usefixtures("airflow_database")

@@ -6,6 +6,10 @@ The tests of this module are one story and run in order.
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -158,3 +162,30 @@ def test_the_server_still_refuses_what_it_should(lender) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=5)
     assert refused.value.code == 422
+
+
+def test_no_log_and_no_record_names_a_customer_or_a_secret(lender) -> None:
+    home = lender.settings.home
+    told = subprocess.run(
+        [sys.executable, "-m", "gauntlet.cli", "explain", "champion", "--model", MODEL],
+        env={
+            **os.environ,
+            "GAUNTLET_HOME": str(home),
+            "GAUNTLET_MODELS": str(lender.settings.models),
+            "GAUNTLET_MLFLOW_URL": lender.settings.mlflow_url,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    texts = {path.name: path.read_text(errors="replace") for path in home.parent.glob("*.log")}
+    texts["audit"] = (home / "model_deployments.jsonl").read_text()
+    texts["explain"] = told.stdout + told.stderr
+    assert {"server.log", "traffic.log", "audit", "explain"} <= set(texts)
+    assert len(texts["audit"]) > 1000
+    assert "credit_default: champion" in texts["explain"]
+    token = (home / "server" / "admin.token").read_text()
+    people = re.compile(r"\bC\d{5,}\b|\b[AB]\d{6,}\b")
+    for name, text in texts.items():
+        assert token not in text, name
+        assert not people.search(text), f"{name} names {people.search(text)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gauntlet.core.errors import GauntletError
 from gauntlet.core.ports import Services
+from gauntlet.core.records.run import run_name
 from gauntlet.demo import facts as recorded
 from gauntlet.demo.airflow_api import Airflow, DagRun, task_log, task_words
 from gauntlet.demo.nights import Claim, Evidence, Night
@@ -92,7 +93,7 @@ class Story:
         drift = None
         if night.drift_first:
             drift_run = self._run_by_hand("drift_check", night, as_of, row)
-            drift = recorded.retrain_facts(self.services, self.model, drift_run.run_id)
+            drift = recorded.retrain_facts(self.services, self.model, run_name(drift_run.dag_id, drift_run.run_id))
             retrain = self._finish(self._started_by_asset("retrain", known), row)
         else:
             retrain = self._run_by_hand("retrain", night, as_of, row)

@@ -9,6 +9,8 @@ from airflow.configuration import conf
 from airflow.providers.standard.decorators.python import _PythonDecoratedOperator
 from airflow.sdk import BaseOperatorLink
 
+from gauntlet.core.records.run import run_name
+
 
 class ReceiptLink(BaseOperatorLink):
     """The gate's row on the page, unfolded."""
@@ -36,7 +38,7 @@ class MlflowRunLink(BaseOperatorLink):
         from gauntlet.settings import settings
 
         model = ti_key.dag_id.rpartition("__")[0]
-        return views.mlflow_address(services(), settings().mlflow_link, model, ti_key.run_id)
+        return views.mlflow_address(services(), settings().mlflow_link, model, run_name(ti_key.dag_id, ti_key.run_id))
 
 
 class DriftReportLink(BaseOperatorLink):
@@ -49,7 +51,8 @@ class DriftReportLink(BaseOperatorLink):
         """The address from which the plugin serves the stored page."""
         model = ti_key.dag_id.rpartition("__")[0]
         base = conf.get("api", "base_url", fallback="/").rstrip("/")
-        return f"{base}/gauntlet/api/models/{quote(model)}/runs/{quote(ti_key.run_id, safe='')}/reports/drift"
+        run = run_name(ti_key.dag_id, ti_key.run_id)
+        return f"{base}/gauntlet/api/models/{quote(model)}/runs/{quote(run, safe='')}/reports/drift"
 
 
 class DriftTask(_PythonDecoratedOperator):

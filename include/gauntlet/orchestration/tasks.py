@@ -9,7 +9,7 @@ from airflow.sdk.bases.decorator import task_decorator_factory
 
 from gauntlet import bootstrap, pipeline
 from gauntlet.core.errors import InfrastructureError
-from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision
+from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision, run_name
 from gauntlet.orchestration.events import payload
 from gauntlet.orchestration.links import DriftTask, GateTask
 
@@ -52,7 +52,7 @@ def open_run(model: str) -> RunContext:
     dag_run = context["dag_run"]
     run = pipeline.open_run(
         model,
-        dag_run.run_id,
+        run_name(dag_run.dag_id, dag_run.run_id),
         run_type=str(getattr(dag_run.run_type, "value", dag_run.run_type)),
         logical_date=dag_run.logical_date,
         run_after=dag_run.run_after,

@@ -12,6 +12,7 @@ from gauntlet.core.records.base import Record
 from gauntlet.core.records.data import ContractReport
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.records.run import airflow_run_id
 
 CONTRACT, DRIFT = "contract", "drift"
 RETRAIN, CANARY = "retrain", "canary"
@@ -66,12 +67,12 @@ def runbook_link(services: Services, model: str) -> Link:
 
 def airflow_run(dag: str, run: str) -> Link:
     """The run in Airflow's own UI."""
-    return Link(label="Airflow run", href=f"../dags/{quoted(dag)}/runs/{quoted(run)}")
+    return Link(label="Airflow run", href=f"../dags/{quoted(dag)}/runs/{quoted(airflow_run_id(dag, run))}")
 
 
 def task_log(dag: str, run: str, task: str) -> Link:
     """A task's log in Airflow's own UI."""
-    return Link(label="Task log", href=f"../dags/{quoted(dag)}/runs/{quoted(run)}/tasks/{quoted(task)}")
+    return Link(label="Task log", href=f"{airflow_run(dag, run).href}/tasks/{quoted(task)}")
 
 
 def report_link(label: str, model: str, run: str, kind: str) -> Link:

@@ -13,7 +13,6 @@ from gauntlet.views.facts import Night, night
 from gauntlet.views.links import (
     CONTRACT,
     DRIFT,
-    RETRAIN,
     Link,
     Places,
     airflow_run,
@@ -95,7 +94,7 @@ def _row(asked: Night, gate: str, receipt: GateReceipt | None) -> GateRow:
         measurements=verdict.measurements if verdict else (),
         seconds=(receipt.finished_at - receipt.started_at).total_seconds() if receipt else None,
         waived_until=receipt.waived_until if receipt else None,
-        log=task_log(f"{asked.run.model}__{RETRAIN}", asked.run.run, f"gates.{gate}"),
+        log=task_log(dag_of(asked.run), asked.run.run, f"gates.{gate}"),
     )
 
 

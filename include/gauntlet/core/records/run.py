@@ -20,6 +20,31 @@ class TriggerKind(StrEnum):
     CHALLENGER = "challenger"
 
 
+NIGHTS = ("retrain", "canary")
+"""Kinds of DAG whose runs are called as Airflow calls them."""
+
+
+def run_name(dag: str, run_id: str) -> str:
+    """What the store calls a run of a DAG: Airflow gives two DAGs that are due at the same minute the same run id.
+
+    >>> run_name("loans__monitor", "scheduled__2026-03-02T01:00:00+00:00")
+    'scheduled__2026-03-02T01:00:00+00:00--monitor'
+    >>> run_name("loans__retrain", "scheduled__2026-03-02T01:00:00+00:00")
+    'scheduled__2026-03-02T01:00:00+00:00'
+    """
+    kind = dag.rpartition("__")[2]
+    return run_id if kind in NIGHTS else f"{run_id}--{kind}"
+
+
+def airflow_run_id(dag: str, run: str) -> str:
+    """What Airflow calls a run: the inverse of :func:`run_name`.
+
+    >>> airflow_run_id("loans__monitor", run_name("loans__monitor", "manual__1"))
+    'manual__1'
+    """
+    return run.removesuffix(f"--{dag.rpartition('__')[2]}")
+
+
 class RunContext(Record):
     """One run of one model's pipeline. Everything a run reads is as known at ``as_of``."""
 

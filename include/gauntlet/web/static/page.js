@@ -24,6 +24,9 @@ const VIEWS = {
 const KEPT = ["model", "tab", "run", "feature", "rollout", "metric", "nights", "skip", "minutes", "before"];
 const NUMBERS = ["nights", "skip", "minutes", "before"];
 
+// The store tells runs of different DAGs apart that Airflow calls the same.
+const named = (kind, run) => (!kind || kind === "retrain" || kind === "canary" ? run : `${run}--${kind}`);
+
 // What is shown is in the address, so that it can be reloaded, sent to somebody, and gone back from.
 const read = () => {
   const asked = new URLSearchParams(location.search);
@@ -31,7 +34,7 @@ const read = () => {
   const [model, kind] = (asked.get("dag") ?? "").split("__");
   const start = { tab: "nights", nights: 60, skip: 0, minutes: 5 };
   if (asked.get("model") ?? model) start.model = asked.get("model") ?? model;
-  if (asked.get("run")) Object.assign(start, { run: asked.get("run"), tab: kind === "canary" ? "canary" : "run" });
+  if (asked.get("run")) Object.assign(start, { run: named(kind, asked.get("run")), tab: kind === "canary" ? "canary" : "run" });
   else if (kind === "canary" || kind === "drift_check") start.tab = kind === "canary" ? "canary" : "drift";
   for (const name of KEPT) if (chosen.get(name)) start[name] = NUMBERS.includes(name) ? Number(chosen.get(name)) : chosen.get(name);
   if (!VIEWS[start.tab]) start.tab = "nights";
