@@ -10,6 +10,7 @@ from tests.faults.world import MODEL, Gates, Spec, World
 from gauntlet.core.audit import verify
 from gauntlet.core.errors import (
     Conflict,
+    DeploymentHeld,
     InfrastructureError,
     IntegrityError,
     PromotionRefused,
@@ -21,7 +22,7 @@ from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import CandidateState, IntentKind
 from gauntlet.core.records.model import RegisteredVersion, TrainedModel
 from gauntlet.core.records.rollout import Quarantine, RolloutPhase, RolloutState
-from gauntlet.stages.approve import approve
+from gauntlet.stages.answer_approval import answer_approval
 from gauntlet.stages.promote import promote
 from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
@@ -278,18 +279,45 @@ def test_a_quarantined_release_does_not_promote(world):
     assert "it is quarantined: bad live" in stays_out(world, run)
 
 
-@pytest.mark.parametrize("settings", [{"approval": True}, {"bootstrap": "approval"}])
-def test_a_first_model_waits_for_a_person_where_the_spec_wants_one(world, settings):
-    world.with_rollout(**settings)
+def say(world, who, *, yes=True):
+    answer_approval(world.services, MODEL, "night-a", approver=who, approved=yes, reason="looked at the card")
+
+
+@pytest.fixture(params=[{"approval": True}, {"bootstrap": "approval"}], ids=["every model", "a first model"])
+def waiting(world, request):
+    """A first model whose promotion wants a person."""
+    world.with_rollout(**request.param)
     source = world.trained("night-a", "a")
     register_challenger(world.services, source)
-    run = world.ramped("canary-a", source)
-    with pytest.raises(PromotionRefused, match="wants a person to approve"):
-        promote(world.services, run)
-    approve(world.services, MODEL, "night-a", approver="bob", reason="looked at the card")
-    approve(world.services, MODEL, "night-a", approver="bob", reason="looked at the card")
-    promote(world.services, run)
+    return world.ramped("canary-a", source)
+
+
+def test_a_first_model_waits_for_a_person_where_the_spec_wants_one(world, waiting):
+    for _ in range(2):
+        with pytest.raises(DeploymentHeld, match=f"gauntlet approve {MODEL} --run night-a"):
+            promote(world.services, waiting)
+    assert world.stable() is None
+    say(world, "bob")
+    promote(world.services, waiting)
     assert world.stable() == "id-a"
+    events = world.services.ledger.events(MODEL)
+    assert [event.actor for event in events if event.after is S.APPROVED] == ["bob"]
+
+
+def test_who_asked_for_the_run_does_not_approve_its_model(world, waiting):
+    say(world, "airflow")
+    with pytest.raises(DeploymentHeld, match="another one than who asked for the run"):
+        promote(world.services, waiting)
+    assert world.stable() is None
+
+
+def test_a_no_ends_the_wait(world, waiting):
+    say(world, "bob")
+    world.services.clock.moment += timedelta(minutes=1)
+    say(world, "carol", yes=False)
+    with pytest.raises(PromotionRefused, match="carol refuses it: looked at the card"):
+        promote(world.services, waiting)
+    assert world.stable() is None
 
 
 def test_a_server_that_refuses_the_release_keeps_the_champion(world):

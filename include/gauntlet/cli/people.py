@@ -45,7 +45,7 @@ def approve(
     refuse: Annotated[bool, typer.Option("--refuse", help="Say no.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say yes or no to a candidate, for the approval gate."""
+    """Say yes or no to a candidate: for the approval gate, and for a promotion that waits for a person."""
     from gauntlet.bootstrap import services
     from gauntlet.stages.answer_approval import answer_approval
 

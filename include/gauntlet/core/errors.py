@@ -64,7 +64,7 @@ class NotPermitted(Rejection):
 
 
 class DeploymentHeld(GauntletError):
-    """Nothing may be deployed now: a freeze, or a stopped line. It passes; wait and try again."""
+    """Nothing may be deployed now: a freeze, a stopped line, an approval to come. It passes; wait and try again."""
 
 
 class IntegrityError(Rejection):

@@ -6,13 +6,13 @@ the candidate. After it: servers and aliases follow, each step safe to repeat, u
 
 from __future__ import annotations
 
-from gauntlet.core.errors import Conflict, PromotionRefused, Rejection
+from gauntlet.core.errors import Conflict, DeploymentHeld, PromotionRefused, Rejection
 from gauntlet.core.ledger import Change, named
 from gauntlet.core.ports import Services
 from gauntlet.core.promotion import judge_receipts, traffic_obstacles
 from gauntlet.core.reconcile import champion_disagreements
 from gauntlet.core.records.evaluation import EvaluationRef
-from gauntlet.core.records.gates import GateReceipt, PromotionDecision
+from gauntlet.core.records.gates import Approval, GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import (
     CandidateState,
     Intent,
@@ -43,8 +43,10 @@ def promote(services: Services, run: RunContext) -> PromotionRecord:
     """Promote the candidate of this run's rollout; called again, it finishes what was begun, or says it is done.
 
     Raises:
-        PromotionRefused: receipts, preflight, approval or champion are not what a promotion needs; nothing changed.
-        DeploymentHeld: the freeze calendar, or a stopped line: nothing changed, try again later.
+        PromotionRefused: receipts, preflight or champion are not what a promotion needs, or a person said no; nothing
+            changed.
+        DeploymentHeld: the freeze calendar, a stopped line, or nobody has approved yet where the spec wants a person
+            to: nothing changed, try again later.
         Conflict: another promotion or a rollback is under way, or it is not plain who is champion.
         InfrastructureError: a service did not answer; what is done stays done, trying again does the rest.
     """
@@ -79,6 +81,7 @@ def _open(services: Services, run: RunContext) -> Intent:
     obstacles = _obstacles(services, run, state)
     if obstacles:
         raise PromotionRefused(f"{run.model}: version {state.candidate.version} stays out: {'; '.join(obstacles)}")
+    _check_approved(services, state)
     # A first model has no ramp: its promotion is what the deployment windows are for.
     check_open(services, run.model, starting=state.stable is None)
     _settled(services, run.model)
@@ -97,7 +100,11 @@ def _open(services: Services, run: RunContext) -> Intent:
         rollout=state.rollout,
     )
     standing = services.ledger.standing(run.model, state.candidate.release_digest)
-    event = _event(intent, standing.state if standing else None, S.PROMOTING)
+    before = standing.state if standing else None
+    events: tuple[Transition, ...] = (_event(intent, before, S.PROMOTING),)
+    if before is S.VALIDATED and (word := _approved(services, state)) is not None:
+        approved = _event(intent, before, S.APPROVED, word.reason).model_copy(update={"actor": word.approver})
+        events = (approved, _event(intent, S.APPROVED, S.PROMOTING))
     services.ledger.commit(
         Change(
             model=run.model,
@@ -105,7 +112,7 @@ def _open(services: Services, run: RunContext) -> Intent:
             action="promotion",
             reason=state.reason,
             champion_epoch=intent.champion_epoch,
-            transitions=(event,),
+            transitions=events,
             intent=intent,
             run=run.run,
         )
@@ -122,7 +129,7 @@ def _obstacles(services: Services, run: RunContext, state: RolloutState) -> list
     preflight = services.records.find(run.key, PreflightReport)
     if preflight is None or not preflight.outcome.satisfied or preflight.rollout != state.rollout:
         obstacles.append("its preflight has not passed")
-    return [*obstacles, *_receipt_obstacles(services, spec, state), *_approval_obstacles(services, spec, state)]
+    return [*obstacles, *_receipt_obstacles(services, spec, state), *_refused(services, state)]
 
 
 def _receipt_obstacles(services: Services, spec: ModelSpec, state: RolloutState) -> list[str]:
@@ -143,16 +150,42 @@ def _receipt_obstacles(services: Services, spec: ModelSpec, state: RolloutState)
     return obstacles
 
 
-def _approval_obstacles(services: Services, spec: ModelSpec, state: RolloutState) -> list[str]:
-    first = state.stable is None and spec.rollout.bootstrap == "approval"
-    if not (spec.rollout.approval or first):
+def awaits_approval(services: Services, state: RolloutState) -> bool:
+    """Whether the spec wants a person's yes to this candidate, and nobody has said yes or no yet."""
+    return _wants_approval(services, state) and not _refused(services, state) and _approved(services, state) is None
+
+
+def _wants_approval(services: Services, state: RolloutState) -> bool:
+    plan = services.specs.get(state.model).rollout
+    return plan.approval or (state.stable is None and plan.bootstrap == "approval")
+
+
+def _words(services: Services, state: RolloutState) -> list[Approval]:
+    """What people have said of the candidate's run, the newest first; who asked for the run has no say."""
+    key = f"{state.model}/{state.source_run}"
+    asked_by = services.records.get(key, RunContext).requested_by
+    words = [word for word in services.records.named(key, Approval).values() if word.approver != asked_by]
+    return sorted(words, key=lambda word: word.at, reverse=True)
+
+
+def _refused(services: Services, state: RolloutState) -> list[str]:
+    if not _wants_approval(services, state):
         return []
-    events = services.ledger.events(state.model, state.candidate.release_digest)
-    since = max((event.sequence for event in events if event.after is S.VALIDATED), default=0)
-    if any(event.sequence > since and event.after is S.APPROVED and event.actor != ACTOR for event in events):
-        return []
-    which = "a first model" if first else "every model"
-    return [f"the spec wants a person to approve {which}; approve it and run this again"]
+    return [f"{word.approver} refuses it: {word.reason}" for word in _words(services, state)[:1] if not word.approved]
+
+
+def _approved(services: Services, state: RolloutState) -> Approval | None:
+    return next((word for word in _words(services, state) if word.approved), None)
+
+
+def _check_approved(services: Services, state: RolloutState) -> None:
+    """Without a person's word nothing is refused: the promotion waits for it."""
+    if awaits_approval(services, state):
+        which = "every model" if services.specs.get(state.model).rollout.approval else "a first model"
+        raise DeploymentHeld(
+            f"{state.model}: the spec wants a person to approve {which}, another one than who asked for the run: "
+            f'gauntlet approve {state.model} --run {state.source_run} --reason "…"'
+        )
 
 
 def _settled(services: Services, model: str) -> None:

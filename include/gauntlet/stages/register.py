@@ -174,7 +174,9 @@ def _enter_ledger(
     dossier: ReleaseDossier,
 ) -> None:
     """Version, decision and events in one transaction; nothing when they are there."""
-    approve = decision.outcome.satisfied and not services.specs.get(run.model).rollout.approval
+    plan = services.specs.get(run.model).rollout
+    person = plan.approval or (decision.champion is None and plan.bootstrap == "approval")
+    approve = decision.outcome.satisfied and not person
     events = _events(services, run, registered, decision, approve=approve)
     services.ledger.commit(
         Change(

@@ -93,7 +93,7 @@ class Serving(Record):
     rollout: RolloutState | None
     quarantined: tuple[Withdrawn, ...]
     approvals_wanted: tuple[str, ...]
-    """Runs whose approval gate has not been satisfied yet, newest first."""
+    """Runs whose promotion waits for a person, or whose approval gate has not been satisfied yet, newest first."""
     allowed: tuple[Allowed, ...]
     links: tuple[Link, ...]
     now: Instant
@@ -129,7 +129,7 @@ def serving(services: Services, places: Places, model: str, who: Person) -> Serv
         lease_until=routing.lease_until,
         rollout=rollout,
         quarantined=quarantined(services, model),
-        approvals_wanted=_approvals_wanted(services, model),
+        approvals_wanted=(*_promotion_wanted(services, rollout), *_approvals_wanted(services, model)),
         allowed=_allowed(who),
         links=(*grafana(places, model), runbook_link(services, model)),
         now=now,
@@ -220,6 +220,14 @@ def _holder(
         reason=event.reason if event else "adopted; the ledger has no event of it",
         links=mlflow_run(places, mlflow.get(version.release_digest)),
     )
+
+
+def _promotion_wanted(services: Services, rollout: RolloutState | None) -> tuple[str, ...]:
+    """The run whose candidate has come through its rollout and waits for a person to promote it."""
+    from gauntlet.stages.promote import awaits_approval
+
+    waits = rollout is not None and rollout.ready and awaits_approval(services, rollout)
+    return (rollout.source_run,) if rollout is not None and waits else ()
 
 
 def _approvals_wanted(services: Services, model: str) -> tuple[str, ...]:
