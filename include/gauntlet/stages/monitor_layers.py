@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.core import monitoring
+from gauntlet.core import diversity, monitoring
 from gauntlet.core.duration import words
 from gauntlet.core.errors import DataRejected, GauntletError, InfrastructureError
 from gauntlet.core.monitoring import Found, found, merged, unseen_metric, watched
@@ -151,7 +151,22 @@ def model_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
         return found((), {}, ["there is no champion yet"], looked=False)
     champion = services.routing.read(run.model).stable
     assert champion is not None
-    return merged([monitoring.model_health(report), served_performance(services, run, spec, champion)])
+    looks = [monitoring.model_health(report), served_performance(services, run, spec, champion)]
+    return merged([*looks, *decided(services, run, spec, champion)])
+
+
+def decided(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> list[Found]:
+    """The champion's decisions of the window against those of earlier windows, where the spec wants it."""
+    import pyarrow.compute as pc
+
+    section = spec.monitoring.model
+    if section.diversity_drop is None:
+        return []
+    table = services.journal.read(run.model, run.as_of - section.window, run.as_of)
+    own = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["version_id"], champion.version_id))
+    made = table["decision"].filter(own).to_pylist()
+    past = [value for _, value in past_values(services, run, Layer.MODEL).get(diversity.VALUE, [])]
+    return [diversity.decision_diversity(made, past, section.diversity_drop)]
 
 
 def product_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:

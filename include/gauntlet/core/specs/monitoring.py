@@ -39,6 +39,9 @@ class ModelLayerSection(Section):
     """Columns with few values: every value is looked at on its own, against its own baseline."""
     slice_drop: float = Field(gt=0, default=0.08)
     """Practical limit for a slice, as ``drift.performance.drop`` is for all."""
+    diversity_drop: float | None = Field(gt=0, lt=1, default=None)
+    """By which share the entropy of the champion's decisions in ``window`` may fall below its median of earlier looks;
+    null: not judged."""
 
 
 class WatchedMetric(Section):
