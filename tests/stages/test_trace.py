@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from tests.faults.world import MODEL, START, World
 
 from gauntlet.adapters.memory.journal import MemoryJournal
 from gauntlet.core.errors import MissingRecord
+from gauntlet.core.records.model import ModelSidecar, RegisteredVersion
 from gauntlet.core.records.rollout import PPM
 from gauntlet.stages.history import history
 from gauntlet.stages.register import register_challenger
@@ -102,3 +104,47 @@ def test_a_prediction_leads_to_its_version(world):
     assert "id-a answered 0.25" in steps[0].text
     with pytest.raises(MissingRecord, match="nothing is known of 'r-2'"):
         trace(services, "r-2")
+
+
+ANSWERED = {"request_id": "r-1", "arm": "stable", "version_id": "id-a", "score": 0.25, "decision": 0}
+
+
+@pytest.mark.parametrize(("threshold", "said"), [(0.3, "decided 1 instead of 0"), (0.5, "decided 0 as well")])
+def test_a_prediction_tells_what_the_other_version_would_have_decided(world, tmp_path, threshold, said):
+    register_challenger(world.services, world.trained("night-b", "b"))
+    (registered,) = world.services.records.newest(MODEL, RegisteredVersion, limit=5)
+    folder = tmp_path / "release"
+    folder.mkdir()
+    sidecar = ModelSidecar(
+        model=MODEL,
+        version_id=registered.version_id,
+        task="binary",
+        objective="binary",
+        features=(),
+        classes=None,
+        threshold=threshold,
+        calibration=None,
+        best_iteration=1,
+        tree_digest="t",
+        model_sha256="m",
+        trained_through=None,
+    )
+    (folder / "sidecar.json").write_text(sidecar.model_dump_json())
+    journal = MemoryJournal()
+    other = {"other_version_id": registered.version_id, "other_score": 0.4}
+    journal.append(MODEL, [ANSWERED | other | {"at": world.clock.now()}])
+    blobs = SimpleNamespace(fetch_folder=lambda uri, digest: folder)
+    steps = trace(replace(world.services, journal=journal, blobs=blobs), "r-1")
+    (step,) = [one for one in steps if one.kind == "counterfactual"]
+    assert step.text == f"{registered.version_id} would have answered 0.4 and {said}, at threshold {threshold:g}"
+
+
+def test_a_score_is_told_without_a_threshold_and_nothing_without_a_score(world):
+    journal = MemoryJournal()
+    at = {"at": world.clock.now()}
+    journal.append(MODEL, [ANSWERED | at | {"other_version_id": "gone", "other_score": 0.4}])
+    journal.append(MODEL, [ANSWERED | at | {"request_id": "r-2", "other_version_id": "x", "other_score": float("nan")}])
+    services = replace(world.services, journal=journal)
+    told = [one.text for one in trace(services, "r-1") if one.kind == "counterfactual"]
+    assert told == ["gone would have answered 0.4"]
+    assert [one.kind for one in trace(services, "r-2")] == ["prediction"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from gauntlet.core.errors import GauntletError, MissingRecord
 from gauntlet.core.ports import Services
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import PromotionRecord, TraceStep
-from gauntlet.core.records.model import Derivation, RegisteredVersion, TrainedModel
+from gauntlet.core.records.model import Derivation, ModelSidecar, RegisteredVersion, TrainedModel
 from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
@@ -85,8 +87,33 @@ def _of_prediction(services: Services, model: str, request: str) -> Iterator[Tra
             text=f"{row['at']:%Y-%m-%d %H:%M:%S} {row['arm']} {row['version_id']} answered {row['score']:.6g} "
             f"at routing epoch {row['epoch']} ({row['status']})",
         )
+        if row["other_version_id"] and math.isfinite(row["other_score"]):
+            yield _instead(services, model, request, row)
     for version in dict.fromkeys(row["version_id"] for row in found if row["version_id"]):
         yield from _of_model(services, model, version)
+
+
+def _instead(services: Services, model: str, request: str, row: Mapping[str, Any]) -> TraceStep:
+    """What the version that did not answer would have said; its decision, where it decides by a threshold."""
+    version, score = row["other_version_id"], row["other_score"]
+    threshold = _threshold(services, model, version)
+    text = f"{version} would have answered {score:.6g}"
+    if threshold is not None:
+        decision = int(score >= threshold)
+        verb = "as well" if decision == row["decision"] else f"instead of {row['decision']}"
+        text += f" and decided {decision} {verb}, at threshold {threshold:g}"
+    return TraceStep(kind="counterfactual", subject=request, text=text)
+
+
+def _threshold(services: Services, model: str, version_id: str) -> float | None:
+    for registered in services.records.newest(model, RegisteredVersion, limit=ALL):
+        if registered.version_id == version_id:
+            try:
+                folder = services.blobs.fetch_folder(registered.release.uri, registered.release.digest)
+                return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes()).threshold
+            except (GauntletError, OSError, ValueError):
+                return None  # The release is deleted or damaged: the score is still told.
+    return None
 
 
 def _of_run(services: Services, run: RunContext) -> Iterator[TraceStep]:
