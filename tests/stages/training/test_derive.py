@@ -20,6 +20,7 @@ from gauntlet.stages.evaluate import evaluate
 from gauntlet.stages.releases import quarantine_of
 from gauntlet.stages.reproduce import reproduce
 from gauntlet.stages.trace import trace
+from gauntlet.views.explanation import explain
 
 ROWS = 3_000
 KEPT = {"calibration": "sigmoid", "threshold": 0.5, "threshold_band": (0.3, 0.7)}
@@ -264,3 +265,10 @@ def withdraw(world, release):
         at=world.services.clock.now(),
     )
     world.services.records.put("small/x", fact, release.digest)
+
+
+def test_the_explanation_says_that_a_version_is_derived(world) -> None:
+    run, _ = moved(world, 0.4)
+    told = {line.topic: line.text for line in explain(world.services, run.run).sentences}
+    assert told["derived"].startswith("derived from v_")
+    assert "threshold set to 0.4" in told["derived"]
