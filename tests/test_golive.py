@@ -142,8 +142,8 @@ def test_a_drill_counts_when_it_went_well_and_lately(look: Look, running: Servic
 
 
 def test_it_takes_two_people_to_go_and_their_word_grows_old(look: Look, running: Services, clock: HandClock) -> None:
-    for _ in range(2):
-        sign_off(running, MODEL, Topic.GO_LIVE, by="anna", reason="looked at everything")
+    for name in ("anna", "anna", "Anna "):
+        sign_off(running, MODEL, Topic.GO_LIVE, by=name, reason="looked at everything")
     assert look()["go"].sentence.startswith("1 of 2")
     sign_off(running, MODEL, Topic.GO_LIVE, by="ben", reason="looked at everything too")
     assert look()["go"].outcome is Outcome.PASSED

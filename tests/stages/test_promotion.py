@@ -304,8 +304,9 @@ def test_a_first_model_waits_for_a_person_where_the_spec_wants_one(world, waitin
     assert [event.actor for event in events if event.after is S.APPROVED] == ["bob"]
 
 
-def test_who_asked_for_the_run_does_not_approve_its_model(world, waiting):
-    say(world, "airflow")
+@pytest.mark.parametrize("name", ["airflow", " Airflow"])
+def test_who_asked_for_the_run_does_not_approve_its_model(world, waiting, name):
+    say(world, name)
     with pytest.raises(DeploymentHeld, match="another one than who asked for the run"):
         promote(world.services, waiting)
     assert world.stable() is None

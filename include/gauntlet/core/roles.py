@@ -74,6 +74,15 @@ def permitted(action: str, roles: Iterable[str], policy: Policy = POLICY) -> Dec
     )
 
 
+def same_person(one: str, other: str) -> bool:
+    """Whether two names are one person's: case and blanks around them make nobody somebody else.
+
+    >>> same_person("Ann ", "ann"), same_person("ann", "bob")
+    (True, False)
+    """
+    return one.strip().casefold() == other.strip().casefold()
+
+
 def with_overrides(changes: Policy, policy: Policy = POLICY) -> dict[str, tuple[str, ...]]:
     """The policy with the given actions replaced; ``ValueError`` names an action there is not.
 

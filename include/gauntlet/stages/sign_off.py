@@ -19,7 +19,7 @@ def sign_off(services: Services, model: str, topic: Topic, *, by: str, reason: s
     word = SignOff(
         model=model, topic=topic, by=by, reason=reason.strip(), at=services.clock.now(), spec_digest=spec.digest
     )
-    services.records.put(f"{model}/sign-off", word, f"{topic}/{by}", actor=by)
+    services.records.put(f"{model}/sign-off", word, f"{topic}/{by.strip().casefold()}", actor=by)
     return word
 
 

@@ -243,6 +243,7 @@ def test_an_expired_waiver_does_not_count(nights):
     ("changes", "why"),
     [
         ({"approver": "carol"}, "has asked for the run"),
+        ({"approver": " Carol"}, "has asked for the run"),
         ({"reason": "because"}, "reason has less"),
         ({"run": "x"}, "of run"),
     ],
@@ -278,9 +279,10 @@ def test_silence_is_a_reject(nights):
         run_gate(nights.lending.services, nights.second, "approval")
 
 
-def test_who_asked_cannot_approve(nights):
-    run = respecified(nights, approval={"approvers": ["ann", "carol"]})
-    approve(nights, run, approver="carol")
+@pytest.mark.parametrize("name", ["carol", "Carol "])
+def test_who_asked_cannot_approve(nights, name):
+    run = respecified(nights, approval={"approvers": ["ann", "carol", "Carol "]})
+    approve(nights, run, approver=name)
     with pytest.raises(GateFailed, match="has asked for the run"):
         run_gate(nights.lending.services, run, "approval")
 
