@@ -75,3 +75,9 @@ def test_a_file_that_is_not_there_is_named(files: dict[str, Path], tmp_path: Pat
     files["gone.parquet"] = tmp_path / "gone.parquet"
     result = drift(files, "gone.parquet")
     assert "gone.parquet: no such file" in result.output
+
+
+def test_a_column_that_is_to_be_left_out_must_be_there(files: dict[str, Path]) -> None:
+    result = drift(files, "calm.csv", "--exclude", "incme")
+    assert result.exit_code == REJECTED
+    assert "no column incme to leave out" in result.output

@@ -45,12 +45,15 @@ def compare_files(
     ``progress`` is called with done, total and the column at work. Columns of nested or binary types are left out.
 
     Raises:
-        DataRejected: a file is missing, unreadable, or has no column that can be compared.
+        DataRejected: a file is missing, unreadable, has no column that can be compared, or none that is to be left out.
     """
     wanted = section or DriftSection(window="1d", minimum_rows=1, mode=mode)
     with TemporaryDirectory(prefix="gauntlet-drift-") as scratch:
         paths = [_parquet(path, Path(scratch) / f"{place}.parquet") for place, path in enumerate((reference, current))]
-        kinds = {name: kind for name, kind in kinds_of(_schema(paths[0])).items() if name not in exclude}
+        schema = _schema(paths[0])
+        if strangers := sorted(set(exclude) - set(schema.names)):
+            raise DataRejected(f"{reference}: no column {', '.join(strangers)} to leave out")
+        kinds = {name: kind for name, kind in kinds_of(schema).items() if name not in exclude}
         if not kinds:
             raise DataRejected(f"{reference}: no column that can be compared")
         return _compared(reference, current, paths, kinds, wanted, progress)
