@@ -40,7 +40,9 @@ def test_the_bars_of_both_windows_are_shares_of_the_same_cells(bench: Bench) -> 
         assert len(one.cells) == len(one.reference) == len(one.current)
         assert sum(one.reference) == pytest.approx(1, abs=1e-3)
         assert sum(one.current) == pytest.approx(1, abs=1e-3)
-    apart = {name: sum(abs(a - b) for a, b in zip(one.reference, one.current)) for name, one in bars.items()}
+    apart = {
+        name: sum(abs(a - b) for a, b in zip(one.reference, one.current, strict=True)) for name, one in bars.items()
+    }
     assert max(apart, key=lambda name: apart[name]) == "income"
 
 

@@ -56,7 +56,7 @@ class MemoryJournal:
         table = pa.Table.from_pylist(rows, schema=_schema(rows))
         return table.replace_schema_metadata({"incomplete": "true" if self.incomplete else "false"})
 
-    def compact(self, model: str, before: datetime) -> CompactedJournal:
+    def compact(self, model: str, before: datetime) -> CompactedJournal:  # noqa: ARG002 - as the port has it
         """Rows in memory have no segments."""
         return CompactedJournal()
 
