@@ -51,6 +51,9 @@ def run(*arguments: str) -> Result:
         (("line", "stop", "nobody", "--reason", "a long reason"), "unknown model 'nobody'"),
         (("freeze", "show", "nobody"), "unknown model 'nobody'"),
         (("ab", "plan", "nan", "0.1"), "rates must differ and lie between 0 and 1"),
+        (("ab", "plan", "0.1", "0.01", "--alpha", "2"), "alpha: between 0 and 1, got 2"),
+        (("ab", "plan", "0.1", "0.01", "--power", "1"), "power: between 0 and 1, got 1"),
+        (("ab", "plan", "10", "nan", "--sd", "1"), "the difference must not be 0"),
         (("waive", MODEL, "--gate", "vibes", "--run", "r", "--reason", "because", "--approver", "ann"), "unknown gate"),
     ],
 )
@@ -59,6 +62,12 @@ def test_wrong_usage_is_named(arguments: tuple[str, ...], said: str, tmp_path: P
     assert result.exit_code == USAGE, result.output
     assert said in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_a_change_that_anybody_sees_takes_two_values_per_arm() -> None:
+    result = run("ab", "plan", "10", "100", "--sd", "0.01")
+    assert result.exit_code == 0, result.output
+    assert "after 2 canary requests" in result.output
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:

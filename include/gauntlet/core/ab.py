@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_PAIRS = 4_000_000
 """Above this many pairs the Hodges-Lehmann estimate is taken from evenly spaced order statistics."""
+LEAST_VALUES = 2.0
+"""Per arm, below which there is no variance."""
 Z = NormalDist()
 
 
@@ -45,7 +47,7 @@ def means_n(delta: float, sd: float, *, power: float = 0.8, alpha: float = 0.05)
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 
-    if delta == 0 or sd <= 0:
+    if delta == 0 or not sd > 0 or not math.isfinite(delta / sd):
         raise ValueError(f"the difference must not be 0 and the standard deviation positive, got {delta:g}, {sd:g}")
 
     def lacking(n: float) -> float:
@@ -53,8 +55,10 @@ def means_n(delta: float, sd: float, *, power: float = 0.8, alpha: float = 0.05)
         reached = nct.sf(t.ppf(1 - alpha / 2, freedom), freedom, math.sqrt(n / 2) * abs(delta) / sd)
         return float(reached - power)
 
+    if lacking(LEAST_VALUES) >= 0:
+        return LEAST_VALUES
     rough = 2 * ((Z.inv_cdf(1 - alpha / 2) + Z.inv_cdf(power)) * sd / delta) ** 2
-    return float(brentq(lacking, 2.0, 2 * rough + 100))
+    return float(brentq(lacking, LEAST_VALUES, 2 * rough + 100))
 
 
 def horizon(
@@ -103,6 +107,7 @@ def plan_proportions(
 ) -> ABPlan:
     """What it takes to see a rate move from ``baseline`` by ``change`` with ``share`` of traffic in the canary."""
     _check_share(share)
+    _check_levels(power, alpha)
     n = proportions_n(baseline, baseline + change, power=power, alpha=alpha, ratio=(1 - share) / share)
     return _plan("rate", baseline, change, n, share=share, power=power, alpha=alpha, per_second=per_second)
 
@@ -119,6 +124,7 @@ def plan_means(
 ) -> ABPlan:
     """What it takes to see a mean move by ``delta`` at standard deviation ``sd``."""
     _check_share(share)
+    _check_levels(power, alpha)
     # Unequal arms: the variance of the difference is that of equal arms of the harmonic mean's size.
     n = means_n(delta, sd, power=power, alpha=alpha) / (2 * (1 - share))
     return _plan("mean", baseline, delta, n, share=share, power=power, alpha=alpha, per_second=per_second)
@@ -291,6 +297,12 @@ def _cuped(
     spread = float(values.var(ddof=1))
     removed = 1 - float(left.var(ddof=1)) / spread if spread > 0 else 0.0
     return float(ours.mean() - theirs.mean()), _lift_interval(theirs, ours, alpha), removed
+
+
+def _check_levels(power: float, alpha: float) -> None:
+    for name, value in (("power", power), ("alpha", alpha)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name}: between 0 and 1, got {value:g}")
 
 
 def _check_share(share: float) -> None:
