@@ -123,8 +123,9 @@ def data_health(
 
 
 def _is_judged(feature: FeatureDrift) -> bool:
-    """Whether at least one statistic of the feature came to a verdict."""
-    return any(result.outcome in (Outcome.PASSED, Outcome.FAILED) for result in feature.statistics)
+    """Whether there were values to look at; a change that so few rows leave open was looked for and not found."""
+    looked = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
+    return feature.current_rows > 0 and any(result.outcome in looked for result in feature.statistics)
 
 
 def _health(feature: FeatureDrift, section: DataLayerSection) -> list[Symptom]:
@@ -203,7 +204,7 @@ def skew(features: Sequence[FeatureDrift], section: DataLayerSection, served: in
         for feature in features
         if feature.outcome is Outcome.FAILED
     ]
-    unjudged = [f"{SKEW}.{each.feature}" for each in features if each.outcome not in (Outcome.PASSED, Outcome.FAILED)]
+    unjudged = [f"{SKEW}.{each.feature}" for each in features if not _is_judged(each)]
     return found(symptoms, {"served_rows": float(served)}, unjudged=unjudged)
 
 
@@ -247,8 +248,8 @@ def _unjudged_model(report: DriftReport) -> list[str]:
 
 
 def is_settled(performance: PerformanceDrift | None) -> bool:
-    """Whether a comparison came to a verdict."""
-    return performance is not None and performance.outcome in (Outcome.PASSED, Outcome.FAILED)
+    """Whether there were labels, or scores, enough to measure it; what is then not shown was looked for."""
+    return performance is not None and performance.current is not None and performance.outcome is not Outcome.ERROR
 
 
 def performance_keys(where: str, part: str | None = None) -> list[str]:
