@@ -132,17 +132,26 @@ class Measured:
     rules: dict[str, float]
 
 
+SMALL = 200
+AGAIN = 4
+"""Windows drawn against each reference where windows are small: there chance has most to say."""
+
+
 def stationary(rows: int, columns: int) -> list[Measured]:
     """Independent columns, every one with a reference of its own."""
     rng = np.random.default_rng(rows)
     found = []
     for place in range(columns):
         grid = world.GRIDS[place % len(world.GRIDS)]
-        before, after = grid.draw(rng, world.REFERENCE), grid.draw(rng, rows)
-        pair = grid.profile(before), grid.profile(after, grid.column(before))
-        (judged,) = measure(*pair, SECTION)
-        score = scores_apart(*pair, Past()) if place % len(world.GRIDS) == 0 and place < columns // 2 else None
-        found.append(Measured(judged, score, of_counts(grid.values, before, after)))
+        before = grid.draw(rng, world.REFERENCE)
+        for turn in range(AGAIN if rows <= SMALL else 1):
+            after = grid.draw(rng, rows)
+            pair = grid.profile(before), grid.profile(after, grid.column(before))
+            (judged,) = measure(*pair, SECTION)
+            scored = turn == 0 and place % len(world.GRIDS) == 0 and place < columns // 2
+            found.append(
+                Measured(judged, scores_apart(*pair, Past()) if scored else None, of_counts(grid.values, before, after))
+            )
     return found
 
 

@@ -23,7 +23,7 @@ EXPLAINS: Mapping[Layer, tuple[Layer, ...]] = {
     Layer.PRODUCT: (Layer.SERVICE, Layer.DATA, Layer.MODEL),
     Layer.BUSINESS: (Layer.SERVICE, Layer.DATA, Layer.MODEL, Layer.PRODUCT),
 }
-"""Which layers' open pages explain a symptom. Service and data are both roots: neither follows from the other."""
+"""Which layers' open alerts explain a symptom. Service and data are both roots: neither follows from the other."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,20 @@ def _cleaner(alert: Alert, policy: AlertsSection, now: datetime) -> Alert:
 
 
 def _explained(alerts: Mapping[str, Alert]) -> dict[str, Alert]:
-    """Every alert with the open page below that explains it, if there is one that is not younger."""
-    pages = [alert for alert in alerts.values() if alert.open and alert.severity is Severity.PAGE]
+    """Every alert with the open one below that explains it: as severe, and not younger."""
+    standing = [alert for alert in alerts.values() if alert.open]
     marked = {}
     for key, alert in alerts.items():
-        below = [page for page in pages if page.layer in EXPLAINS[alert.layer] and page.since <= alert.since]
-        cause = min(below, key=lambda page: (list(Layer).index(page.layer), page.since, page.key), default=None)
+        below = [one for one in standing if one.layer in EXPLAINS[alert.layer] and _covers(one, alert)]
+        cause = min(below, key=lambda one: (list(Layer).index(one.layer), one.since, one.key), default=None)
         marked[key] = alert.model_copy(update={"cause": cause.key if cause else None})
     return marked
+
+
+def _covers(below: Alert, alert: Alert) -> bool:
+    """Whether people who know of the one need not be told of the other: a warning never hides a page."""
+    as_severe = below.severity is Severity.PAGE or alert.severity is Severity.WARNING
+    return as_severe and below.since <= alert.since
 
 
 def _news(alert: Alert, policy: AlertsSection, *, quiet: bool) -> MessageKind | None:

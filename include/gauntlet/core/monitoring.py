@@ -108,7 +108,9 @@ def data_health(
     ]
     if report.blocked and not any(symptom.severity is Severity.PAGE for symptom in symptoms):
         symptoms.append(_symptom(Layer.DATA, "quality", Severity.PAGE, report.reason))
-    if report.violated and report.action in (DriftAction.RETRAIN, DriftAction.ROLLBACK):
+    told = {symptom.key.split(".", 2)[2] for symptom in symptoms if symptom.key.count(".") >= 2}
+    unexplained = not report.carried_by or set(report.carried_by) - told
+    if report.violated and unexplained and report.action in (DriftAction.RETRAIN, DriftAction.ROLLBACK):
         symptoms.append(_symptom(Layer.DATA, "drift", Severity.WARNING, report.reason, beyond=report.score))
     symptoms += _volume(report, earlier, section)
     symptoms += _freshness(report, freshness)

@@ -71,16 +71,21 @@ def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """On logarithms; the error of a log standard deviation is ``sqrt((kurtosis - 1) / 4n)``.
 
     A change that the smallest and the largest row alone make is no change of the distribution: the smaller of the
-    ratios with and without them is tested.
+    ratios with and without them is tested, with the lighter of the two tails: one far row makes one of them heavy,
+    a heavy-tailed column both.
     """
     reference, current = pair.numbers
     parts = [max(kurtosis(column) - 1, 2.0) / 4 for column in (reference, current)]
+    lighter = min(parts)
+    # Few rows of a heavy tail rarely show it: if nothing has changed, the reference's tail is theirs too.
+    parts[1] = max(parts)
     error = math.sqrt(parts[0] / reference.valid + parts[1] / current.valid)
     inner = [sigma_without_extremes(column) for column in (reference, current)]
     ratio = inner[1] / inner[0] if all(inner) else 1.0
     value = min(math.log(effect.value or 1.0), abs(math.log(ratio)))
     if value < math.log(effect.value or 1.0):
-        parts, error = [0.5, 0.5], math.sqrt(0.5 * pair.valid_spread)
+        parts = [lighter] * 2
+        error = math.sqrt(parts[0] * pair.valid_spread)
     more, less = normal_test(value, value, error, math.log(limit))
 
     def rows(alpha: float) -> int | None:
