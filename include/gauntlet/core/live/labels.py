@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gauntlet.core import sequential
 from gauntlet.core.live.case import Case, evidence_words, outcome_of, percent, too_few, verdict
 from gauntlet.core.live.scores import RHO
-from gauntlet.core.live.window import Window, distinct
+from gauntlet.core.live.window import Window, distinct, first_of_unit
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.rollout import MetricVerdict
 
@@ -114,7 +114,7 @@ def calibration(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
 def _labelled(window: Window) -> tuple[Floats, Floats, Floats]:
     import numpy as np
 
-    rows = window.paired & np.isfinite(window.label)
+    rows = first_of_unit(window.unit, window.paired & np.isfinite(window.label))
     return window.stable[rows], window.canary[rows], window.label[rows]
 
 

@@ -210,10 +210,10 @@ def _different(scores: Floats) -> int:
 
 
 def _score_samples(window: Window, case: Case) -> tuple[Floats, Floats, bool]:
-    """Both versions' scores on the same requests where there are enough, else of each arm's own requests."""
+    """Both versions' scores on the same requests where there are enough, else of each arm's own; of each unit one."""
     import numpy as np
 
-    pairs = window.paired
+    pairs = first_of_unit(window.unit, window.paired)
     if int(pairs.sum()) >= case.checks.scores or not window.arm.any():
         return window.stable[pairs], window.canary[pairs], True
     theirs = first_of_unit(window.unit, window.settled & ~window.arm & np.isfinite(window.stable))
