@@ -42,7 +42,7 @@ down: ## stop exactly what was started
 	@$(BIN)/gauntlet down
 
 test: $(VENV)/.installed-dev ## the whole test suite
-	@$(BIN)/pytest -m "not soak" -n auto --dist loadfile
+	@$(BIN)/pytest -m "not soak" -n auto --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/.installed-dev ## the long tests
 	@$(BIN)/pytest -m soak --timeout 0

@@ -145,3 +145,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"skipped {count}: {reason}")
+
+
+LONGEST = (
+    "demo/test_whole_story.py",
+    "stages/monitoring/test_stories.py",
+    "stories/test_six_nights.py",
+    "deploy/test_compose.py",
+    "demo/test_nightly_schedule.py",
+    "browser/test_page.py",
+    "stories/test_real_data.py",
+    "faults/test_product.py",
+)
+"""Files that take a minute or more: they begin first, so that no core waits for the last of them alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; everything else in its order."""
+
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(ROOT / "tests").as_posix() if item.path.is_relative_to(ROOT / "tests") else ""
+        return LONGEST.index(place) if place in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)

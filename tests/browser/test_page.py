@@ -68,6 +68,19 @@ class Visitor:
         self.until(there, selector)
         return found[0]
 
+    def click(self, selector: str) -> None:
+        """Click what is there; again when the page has just been drawn anew."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        def done() -> bool:
+            try:
+                self.one(selector).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        self.until(done, selector)
+
     def texts(self, selector: str) -> list[str]:
         script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
         return self.driver.execute_script(script, selector)
@@ -184,13 +197,13 @@ def test_an_order_without_the_pages_header_is_refused_even_for_an_admin(
 
 def test_an_admin_clears_a_quarantine_and_sees_it_in_the_log(visit: Callable[..., Visitor], shots: Path) -> None:
     who = visit("ada").open()
-    who.one("[data-action=clear_quarantine]").click()
+    who.click("[data-action=clear_quarantine]")
     who.one("dialog[open] textarea").send_keys("no")
-    who.one("dialog[open] button[type=submit]").click()
+    who.click("dialog[open] button[type=submit]")
     assert who.one("dialog[open] textarea").get_attribute("validationMessage")
     who.one("dialog[open] textarea").send_keys(f": {WHY}")
     who.driver.save_screenshot(str(shots / "act-dialog.png"))
-    who.one("dialog[open] button[type=submit]").click()
+    who.click("dialog[open] button[type=submit]")
     who.one(".notice.good")
     who.until(lambda: not who.texts("[data-action=clear_quarantine]"), "no quarantine any more")
     who.driver.save_screenshot(str(shots / "act-done.png"))
@@ -202,9 +215,9 @@ def test_an_admin_clears_a_quarantine_and_sees_it_in_the_log(visit: Callable[...
 
 def test_a_user_pauses_the_canary_in_their_own_name(visit: Callable[..., Visitor]) -> None:
     who = visit("uma").open()
-    who.one("[data-action=pause]").click()
+    who.click("[data-action=pause]")
     who.one("dialog[open] textarea").send_keys("support is looking at a complaint")
-    who.one("dialog[open] button[type=submit]").click()
+    who.click("dialog[open] button[type=submit]")
     who.one(".notice.good")
     who.tab("canary")
     assert any("uma" in text and "complaint" in text for text in who.texts("#panel tr"))

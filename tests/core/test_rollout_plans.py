@@ -71,7 +71,7 @@ def test_what_is_said_wins() -> None:
         ({"plan": "canary"}, "ramp"),
         ({"metrics": {"Sales": {"margin": 1, "function": "a:b"}}}, "lower case"),
         ({"metrics": {"sales": {"margin": 1}}}, "one of profit, function or sql"),
-        ({"metrics": {"sales": {"margin": 1, "function": "a:b", "uri": "x"}}}, "belongs to sql"),
+        ({"metrics": {"sales": {"margin": 1, "function": "a:b", "uri": "x"}}}, "belong to sql"),
         ({"metrics": {"sales": {"margin": 1, "function": "a:b", "bounds": [1, 0]}}}, "must be smaller"),
     ],
 )

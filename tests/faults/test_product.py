@@ -167,6 +167,10 @@ def killed(life: Life, name: str, index: int | None, label: str, answer: Path) -
     prepare, check = CELLS[name]
     number = prepare(life)
     code = ran(whole.act, life.product, name, number, index, str(answer))
+    while index and code == 0:
+        # It took fewer steps than the undisturbed one: servers answer faster or slower. Nothing was killed: again.
+        index, number = index * 9 // 10, prepare(life)
+        code = ran(whole.act, life.product, name, number, index, str(answer))
     wrong = [] if code == (0 if index is None else -signal.SIGKILL) else [f"the process ended with {code}"]
     wrong += safe_now(life.world)
     try:

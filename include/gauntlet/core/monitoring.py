@@ -449,7 +449,7 @@ def _wilson_low(count: int, rows: int, z: float = 3.09) -> float:
     """Lower end of Wilson's interval (JASA 22, 1927) for a share; ``z`` 3.09: one in a thousand.
 
     >>> round(_wilson_low(30, 1000), 4)
-    0.0172
+    0.0173
     """
     share = count / rows
     middle = share + z * z / (2 * rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import subprocess
@@ -357,7 +358,10 @@ def test_a_mirror_line_longer_than_the_tail_is_read(sql_store, tmp_path):
     assert read_mirror(tmp_path / "model_deployments.jsonl") == sql_store.audit.entries()
 
 
-def test_a_mirror_that_cannot_be_written_loses_no_entry(tmp_path, clock, caplog):
+def test_a_mirror_that_cannot_be_written_loses_no_entry(tmp_path, clock, caplog, monkeypatch):
+    # Airflow's own logging set-up, where another test has caused it, switches off loggers that it does not know.
+    monkeypatch.setattr(logging.getLogger(store_sql.__name__), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("gauntlet"), "propagate", True)
     store = open_store(f"sqlite:///{tmp_path}/g.db", clock=clock, mirror=tmp_path)  # a folder: cannot be opened
     filled(store)
     assert len(store.audit.entries()) == 6

@@ -58,8 +58,9 @@ def alerts(production: Production) -> dict[str, Alert]:
     return production.services.records.named(f"{MODEL}/alerts", Alert)
 
 
-def test_a_calm_fortnight_raises_nothing(production: Production) -> None:
-    rounds = story(production, [], 14)
+@pytest.mark.parametrize("days", [5, pytest.param(14, marks=pytest.mark.soak)])
+def test_calm_days_raise_nothing(production: Production, days: int) -> None:
+    rounds = story(production, [], days)
     assert news(rounds) == [], alerts(production)
     assert production.pager.told == []
     assert {each.outcome for each in rounds} == {Outcome.PASSED}
@@ -92,6 +93,7 @@ def test_each_fault_of_the_inputs_is_one_alert_of_the_data_layer(production: Pro
     exactly(production, rounds, (Layer.DATA, "data.missing_rate.bureau_score"), (Layer.DATA, "data.skew.income"))
 
 
+@pytest.mark.soak
 def test_labels_that_say_something_else_are_a_finding_of_the_model_layer(production: Production) -> None:
     rounds = story(production, [Fault(at(-2), at(3), warehouse=shuffled)], 14)
     assert {layer for _, layer, _ in news(rounds)} == {Layer.MODEL}, news(rounds)
