@@ -49,9 +49,10 @@ def _nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GAUNTLET_HOME", str(tmp_path / "installation"))
     monkeypatch.setenv("GAUNTLET_DATABASE_URL", f"sqlite:///{tmp_path}/no/such/folder.db")
     monkeypatch.setenv("GAUNTLET_SERVER_TOKEN", "of the installation")
+    before = servers()  # Other tests of this process may keep theirs.
     yield
     assert not (tmp_path / "installation").exists()
-    assert servers() == set()
+    assert servers() <= before
 
 
 def test_a_good_release_is_served_right_and_in_time(trained: Trained, tmp_path: Path) -> None:

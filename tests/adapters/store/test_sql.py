@@ -359,9 +359,9 @@ def test_a_mirror_line_longer_than_the_tail_is_read(sql_store, tmp_path):
 
 
 def test_a_mirror_that_cannot_be_written_loses_no_entry(tmp_path, clock, caplog, monkeypatch):
-    # Airflow's own logging set-up, where another test has caused it, switches off loggers that it does not know.
+    # Airflow's own logging set-up, where another test has caused it, quietens loggers that it does not know.
     monkeypatch.setattr(logging.getLogger(store_sql.__name__), "disabled", False)
-    monkeypatch.setattr(logging.getLogger("gauntlet"), "propagate", True)
+    caplog.set_level(logging.WARNING, logger=store_sql.__name__)
     store = open_store(f"sqlite:///{tmp_path}/g.db", clock=clock, mirror=tmp_path)  # a folder: cannot be opened
     filled(store)
     assert len(store.audit.entries()) == 6

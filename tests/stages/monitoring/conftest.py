@@ -280,7 +280,7 @@ class Trained:
     world: World
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """A champion trained on the calm world as of the first night; its warehouse goes on for three weeks."""
     import os
@@ -292,7 +292,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     from gauntlet.stages.split_data import split_data
     from gauntlet.stages.train import train
 
-    folder = tmp_path_factory.mktemp("production")
+    folder = tmp_path_factory.mktemp("watched")
     before = {name: os.environ.get(name) for name in ("CREDIT_DEFAULT_DATA", "REVENUE_DB")}
     os.environ["CREDIT_DEFAULT_DATA"] = str(folder / "warehouse")
     os.environ["REVENUE_DB"] = str(folder / "revenue.db")
