@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
+from tests.conftest import PostgresServer
 
 from gauntlet.adapters.product_queries import ProductQueries
 from gauntlet.core.errors import DataRejected, SpecError
@@ -109,3 +111,30 @@ def test_an_address_that_cannot_be_used_is_said(queries: ProductQueries, uri: st
 def test_a_query_must_say_whose_value_it_gives() -> None:
     with pytest.raises(ValueError, match="must give request_id or entity, and value; it gives price"):
         values_of_keys(REQUESTS, pa.table({"price": [1.0]}), None)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS value; COMMIT; DROP TABLE orders",
+        "SELECT nextval('counter') AS value",
+        "WITH gone AS (DELETE FROM orders RETURNING 1) SELECT count(*) AS value FROM gone",
+        "DROP TABLE orders",
+    ],
+)
+def test_postgresql_cannot_be_written_even_where_its_user_may(
+    queries: ProductQueries, postgres_server: PostgresServer, sql: str
+) -> None:
+    url = postgres_server.database("shop")
+    engine = sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE orders AS SELECT 1 AS price"))
+            connection.execute(sa.text("CREATE SEQUENCE counter"))
+        with pytest.raises(DataRejected, match="sql: the database refuses it"):
+            queries.on_database("m", url, sql, {})
+        with engine.begin() as connection:
+            assert connection.execute(sa.text("SELECT count(*) FROM orders")).scalar() == 1
+            assert connection.execute(sa.text("SELECT nextval('counter')")).scalar() == 1
+    finally:
+        engine.dispose()

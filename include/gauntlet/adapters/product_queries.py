@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet.adapters.duck import confine, session
 from gauntlet.adapters.environment import expand
+from gauntlet.adapters.read_only import READ_ONLY, can_be_kept, kept_from_writing, reading_engine
 from gauntlet.core.errors import DataRejected, InfrastructureError, SpecError
 
 if TYPE_CHECKING:
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 AIRFLOW = "airflow://"
-READ_ONLY: Mapping[str, str | None] = {
-    "postgresql": None,
-    "sqlite": "PRAGMA query_only = ON",
-    "mysql": "SET SESSION TRANSACTION READ ONLY",
-    "mariadb": "SET SESSION TRANSACTION READ ONLY",
-}
-"""How each database is kept from writing; PostgreSQL by an option of the transaction."""
 MEMORY_MB = 512
 
 
@@ -68,7 +62,7 @@ class ProductQueries:
         import sqlalchemy as sa
 
         try:
-            engine = sa.create_engine(self._address(model, uri), pool_pre_ping=True)
+            engine = reading_engine(self._address(model, uri))
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
             raise SpecError(f"{model}: rollout.metrics: uri is no usable SQLAlchemy URL: {error}") from None
         try:
@@ -105,14 +99,10 @@ def _names(wanted: Any, parameters: Mapping[str, Any]) -> list[str]:
 
 
 def _read_only(connection: Connection, model: str) -> Connection:
-    name = connection.dialect.name
-    if name not in READ_ONLY:
-        known = ", ".join(READ_ONLY)
+    if not can_be_kept(connection):
+        name, known = connection.dialect.name, ", ".join(READ_ONLY)
         raise SpecError(f"{model}: rollout.metrics: {name} cannot be kept from writing; use one of {known}")
-    if name == "postgresql":
-        return connection.execution_options(postgresql_readonly=True)
-    connection.exec_driver_sql(str(READ_ONLY[name]))
-    return connection
+    return kept_from_writing(connection)
 
 
 def _select(connection: Connection, sql: str, parameters: Mapping[str, Any]) -> pa.Table:

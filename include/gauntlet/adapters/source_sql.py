@@ -1,5 +1,5 @@
 # ruff: file-ignore[hardcoded-sql-expression] - names and values in SQL are quoted by duck.identifier and duck.literal
-"""Rows from a database through SQLAlchemy: streamed in chunks, with bound parameters.
+"""Rows from a database through SQLAlchemy: streamed in chunks, with bound parameters, in a read-only transaction.
 
 The database cuts the window roughly (with a day's slack for time zones and text times); the exact
 point-in-time rules are the ones all sources share, applied when the snapshot is written.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet.adapters.duck import confine, identifier, literal, session
 from gauntlet.adapters.environment import expand
 from gauntlet.adapters.pull import Pull, needed_columns
+from gauntlet.adapters.read_only import kept_from_writing, reading_engine
 from gauntlet.adapters.snapshot import write_snapshot
 from gauntlet.core.errors import DataRejected, InfrastructureError, SpecError
 from gauntlet.core.ports import PulledData
@@ -69,7 +70,7 @@ class SqlSource:
         engine = self._engine(pull)
         try:
             with engine.connect() as connection:
-                return _stream(connection, pull, folder)
+                return _stream(kept_from_writing(connection), pull, folder)
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             if _refused_by_sqlite(engine, error):
                 raise DataRejected(f"{pull.name}: the database refuses source.query: {_first_line(error)}") from None
@@ -88,7 +89,7 @@ class SqlSource:
                 raise SpecError(f"{pull.name}: {AIRFLOW} needs Airflow; outside of it write an SQLAlchemy URL")
             address = self.connection_url(address.removeprefix(AIRFLOW))
         try:
-            return sa.create_engine(address, pool_pre_ping=True)
+            return reading_engine(address)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
             raise SpecError(f"{pull.name}: source.uri is no usable SQLAlchemy URL: {_first_line(error)}") from None
 

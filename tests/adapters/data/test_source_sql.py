@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -211,3 +211,44 @@ def test_nothing_is_left_behind(pull: Pull, sqlite: str, tmp_path: Path) -> None
 def test_one_class_is_refused_as_from_files(pull: Pull, sqlite: str) -> None:
     with pytest.raises(DataRejected, match="one class only, '0'"):
         pull(**{"source.query": "SELECT * FROM applications WHERE defaulted = 0"})
+
+
+@pytest.fixture
+def ledger(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    """A database whose user may do everything, with the applications, a table to harm and a counter to move."""
+    url = postgres_server.database("kept")
+    fill(url, applications())
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE precious (n bigint)"))
+        connection.execute(sa.text("CREATE SEQUENCE counter"))
+    monkeypatch.setenv(VARIABLE, url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM applications) AS q; DROP TABLE precious; SELECT * FROM (SELECT 1 AS id",
+        "SELECT * FROM applications) AS q; COMMIT; DROP TABLE precious; SELECT * FROM (SELECT 1 AS id",
+        "SELECT *, nextval('counter') AS n FROM applications",
+        "WITH gone AS (DROP TABLE precious) SELECT * FROM applications",
+    ],
+)
+def test_a_query_cannot_write_even_where_its_user_may(pull: Pull, ledger: sa.Engine, query: str) -> None:
+    with pytest.raises(DataRejected, match=r"the database refuses source\.query"):
+        pull(**{"source.query": query})
+    with ledger.begin() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM precious")).scalar() == 0
+        assert connection.execute(sa.text("SELECT nextval('counter')")).scalar() == 1
+
+
+def test_sqlite_cannot_be_written_either(pull: Pull, sqlite: str) -> None:
+    for query in (
+        "DELETE FROM applications RETURNING *",
+        "SELECT * FROM applications) AS q; DELETE FROM applications --",
+    ):
+        with pytest.raises(DataRejected, match=r"source\.query"):
+            pull(**{"source.query": query})
+    pull()
