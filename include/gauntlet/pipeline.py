@@ -242,7 +242,7 @@ def promote(run: RunContext) -> PromotionRecord:
 
 
 def keep(run: RunContext) -> RolloutState:
-    """Keep the canary where it is while its promotion waits for a freeze to end."""
+    """Keep the canary where it is while its promotion waits for a person or a freeze, and judge it on."""
     from gauntlet.stages.keep import keep as stage
 
     return stage(_services(), run)

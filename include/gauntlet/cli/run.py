@@ -162,7 +162,8 @@ def _promote(context: RunContext, say: _Sayer, tick_s: float) -> Record:
             return pipeline.promote(context)
         except DeploymentHeld as held:
             say.note(str(held))
-        pipeline.keep(context)
+        with suppress(Conflict):
+            pipeline.keep(context)
         time.sleep(tick_s)
 
 

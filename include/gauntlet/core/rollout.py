@@ -2,7 +2,8 @@
 
 ``pending → preflight → shadow → step(i) → bake → promoted``, out of any of which ``rolling_back → rolled_back``. The
 shadow is the stage before the first step and goes by the same rules. A pause is a phase of its own and keeps the
-weight: the share of traffic does not change while people think.
+weight: the share of traffic does not change while people think. In the bake, where a candidate waits for an approval
+or the end of a freeze, it is judged on as in the stage whose weight it has.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ MAX_RESTARTS = 2
 def enter(state: RolloutState, plan: RolloutSection, step: int, now: datetime, reason: str) -> Transition:
     """Begin a stage at its weight, with a fresh window, or the bake when there is no further one."""
     if step >= len(plan.steps):
-        done = _moved(state, now, phase=RolloutPhase.BAKE, step=len(plan.steps), pause=None, reason=reason)
+        done = _window(state, now).model_copy(
+            update={"phase": RolloutPhase.BAKE, "step": len(plan.steps), "pause": None, "reason": reason}
+        )
         return Transition(done, (_route(done.weight_ppm, plan, now),), "passed")
     weight = plan.stage(step).weight_ppm
     again = step == state.step and state.phase in _STEPPING
@@ -225,7 +228,7 @@ def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now:
             return Transition(_moved(state, now, reason=f"waits to begin, frozen: {seen.frozen}"), (), "waiting")
         return enter(state, plan, first, now, f"begins with {_named(first, plan)}")
     if state.phase is RolloutPhase.BAKE:
-        return Transition(state, (_route(state.weight_ppm, plan, now),), "ready")
+        return Transition(_baked(state, plan, seen, now), (_route(state.weight_ppm, plan, now),), "ready")
     if seen.lapsed:
         text = f"lease lapsed, the canary had no traffic: {stage_name(state.step)} starts again"
         again = enter(state, plan, state.step, now, text)
@@ -236,6 +239,30 @@ def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now:
     if seen.frozen is not None:
         return _pause(state, plan, PauseCause.FREEZE, now, f"frozen: {seen.frozen}")
     return _step(state, plan, seen.analysis, now)
+
+
+def _baked(state: RolloutState, plan: RolloutSection, seen: Observation, now: datetime) -> RolloutState:
+    """The wait for a promotion goes on, judged window by window.
+
+    A window that speaks for the candidate ends with the stage's hold and the next one begins: what was good for days
+    must not hide what is bad now. One with holes stays so, and is begun anew as well.
+    """
+    if seen.lapsed:
+        return _window(state, now)
+    if seen.analysis is None or seen.analysis.step != state.step:
+        return state
+    stage = plan.stage_at(state.weight_ppm)
+    waited = now - state.step_started_at
+    lacking = _lacking(seen.analysis, state, stage)
+    if lacking is None and waited >= stage.hold:
+        return _window(state, now)
+    incomplete = lacking is not None and lacking[0] is PauseCause.INCOMPLETE
+    return _window(state, now) if incomplete and waited >= 2 * stage.hold else state
+
+
+def _window(state: RolloutState, now: datetime) -> RolloutState:
+    """A fresh window of evidence at the same weight; each has its own part of ``alpha``."""
+    return _moved(state, now, step_started_at=now, looks=0, windows=state.windows + 1)
 
 
 def _step(state: RolloutState, plan: RolloutSection, analysis: CanaryAnalysis | None, now: datetime) -> Transition:

@@ -8,13 +8,13 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from gauntlet import pipeline
-from gauntlet.core.errors import DeploymentHeld
+from gauntlet.core.errors import Conflict, DeploymentHeld
 from gauntlet.core.records.ledger import PromotionRecord
 from gauntlet.orchestration.triggers import NextTick
 
 
 class Promote(BaseOperator):
-    """Makes the challenger champion. While nothing may be deployed it is deferred, and the canary kept as it is."""
+    """Makes the challenger champion. While that must wait it is deferred; at every tick the canary is judged on."""
 
     template_fields = ("run_context",)
 
@@ -31,10 +31,17 @@ class Promote(BaseOperator):
         """Try once; wait for the next tick while a freeze or a stopped line holds."""
         record = self._promoted()
         if record is None:
-            pipeline.keep(self.run_context)
+            self._keep()
             moment = datetime.now(UTC) + self.tick
             self.defer(trigger=NextTick(moment.isoformat()), method_name=self.attempt.__name__)
         return record.model_dump(mode="json")
+
+    def _keep(self) -> None:
+        try:
+            pipeline.keep(self.run_context)
+        except Conflict as beaten:
+            # Somebody else has moved the routing: the next look sees what they did.
+            self.log.warning("%s", beaten)
 
     def _promoted(self) -> PromotionRecord | None:
         try:

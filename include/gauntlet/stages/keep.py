@@ -1,4 +1,4 @@
-"""Keep a canary where it is while its promotion has to wait."""
+"""Keep a canary where it is while its promotion has to wait, and judge it all the while."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from gauntlet.core.errors import RolloutAborted
 from gauntlet.core.ports import Services
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext
-from gauntlet.core.rollout import advance
-from gauntlet.stages.carry_out import carry_out
-from gauntlet.stages.tick import observe
+from gauntlet.stages.tick import look_once
 
 
 def keep(services: Services, run: RunContext) -> RolloutState:
-    """Renew the lease of a rollout that has passed all its steps; an abort, a breaker or a deadline still end it.
+    """One look at a rollout that has passed all its steps: renew its lease, and judge it as in its last stage.
+
+    A guardrail that fails while it waits rolls it back as in any step; an abort, a breaker or a deadline end it too.
 
     Raises:
         RolloutAborted: it has ended; every server has the champion.
+        Conflict: somebody has moved the routing during the look; the next one sees what they did.
     """
     state = services.records.get(run.key, RolloutState)
-    if state.stable is None or not state.ready:
+    if state.stable is None or not state.ready or state.over:
         return state
-    plan = services.specs.get(run.model).rollout
-    seen = observe(services, run, services.specs.get(run.model), state, services.clock.now())
-    state = carry_out(services, advance(state, plan, seen, services.clock.now()), plan, at=run.key)
+    state = look_once(services, run, services.specs.get(run.model), state)
     if state.over and not state.ready:
         raise RolloutAborted(f"{run.model}: version {state.candidate.version} was taken out: {state.reason}")
     return state

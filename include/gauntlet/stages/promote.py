@@ -29,6 +29,7 @@ from gauntlet.core.roles import same_person
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.aliases import project_aliases
 from gauntlet.stages.hold import check_open
+from gauntlet.stages.keep import keep
 from gauntlet.stages.register import claim_of
 from gauntlet.stages.releases import quarantine_of, release_of
 
@@ -46,6 +47,7 @@ def promote(services: Services, run: RunContext) -> PromotionRecord:
     Raises:
         PromotionRefused: receipts, preflight or champion are not what a promotion needs, or a person said no; nothing
             changed.
+        RolloutAborted: it has failed a live check while it waited; it is out of traffic.
         DeploymentHeld: the freeze calendar, a stopped line, or nobody has approved yet where the spec wants a person
             to: nothing changed, try again later.
         Conflict: another promotion or a rollback is under way, or it is not plain who is champion.
@@ -86,6 +88,7 @@ def _open(services: Services, run: RunContext) -> Intent:
     # A first model has no ramp: its promotion is what the deployment windows are for.
     check_open(services, run.model, starting=state.stable is None)
     _settled(services, run.model)
+    state = _last_look(services, run, state)
     intent = Intent(
         model=run.model,
         kind=IntentKind.PROMOTION,
@@ -119,6 +122,21 @@ def _open(services: Services, run: RunContext) -> Intent:
         )
     )
     return intent
+
+
+def _last_look(services: Services, run: RunContext, state: RolloutState) -> RolloutState:
+    """A candidate that had to wait is looked at once more: what it did since the last look counts too.
+
+    Raises:
+        RolloutAborted: it has failed; every server has the champion.
+        DeploymentHeld: its lease had lapsed, so this look has judged nothing.
+    """
+    if state.analysis is None or state.analysis.step != state.step:
+        return state
+    seen = keep(services, run)
+    if seen.analysis == state.analysis:
+        raise DeploymentHeld(f"{run.model}: the canary had no traffic, its lease had lapsed; the next look judges it")
+    return seen
 
 
 def _obstacles(services: Services, run: RunContext, state: RolloutState) -> list[str]:

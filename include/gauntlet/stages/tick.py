@@ -20,7 +20,7 @@ from gauntlet.core.records.rollout import (
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.rollout import Observation, advance
 from gauntlet.core.spec import ModelSpec
-from gauntlet.core.specs.rollout import stage_name
+from gauntlet.core.specs.rollout import RolloutSection, Stage, stage_name
 from gauntlet.stages.ab_report import ab_report
 from gauntlet.stages.carry_out import ACTOR, carry_out
 from gauntlet.stages.challengers import overtaken_by
@@ -49,7 +49,7 @@ def tick(services: Services, run: RunContext, step: int) -> RolloutState:
     _in_turn(state, step)
     spec = services.specs.get(run.model)
     if not state.over:
-        state = _look(services, run, spec, state)
+        state = look_once(services, run, spec, state)
     if state.over and state.phase is not RolloutPhase.PROMOTED:
         raise RolloutAborted(_epitaph(state))
     return state
@@ -62,7 +62,8 @@ def _in_turn(state: RolloutState, step: int) -> None:
         raise MissingRecord(f"{state.rollout} is in {stage_name(state.step)}; {stage_name(step)} comes after it")
 
 
-def _look(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState) -> RolloutState:
+def look_once(services: Services, run: RunContext, spec: ModelSpec, state: RolloutState) -> RolloutState:
+    """Judge, decide, act; the state after it is stored."""
     now = services.clock.now()
     # What was seen is acted on only while the routing is still the one that was seen: the epoch is the fence.
     epoch = services.routing.read(run.model).epoch
@@ -90,7 +91,7 @@ def observe(services: Services, run: RunContext, spec: ModelSpec, state: Rollout
     # Clocks of hosts differ a little: so near its end, a worker's lease may be over and its canary without traffic.
     lapsed = routing.lease_until is None or routing.lease_until <= now + SKEW
     return Observation(
-        analysis=None if lapsed or state.phase is RolloutPhase.BAKE else _analyse(services, spec, state, now),
+        analysis=None if lapsed else _analyse(services, spec, state, now),
         commands=commands,
         withdrawn=None if lapsed else _tripped(services, routing),
         lapsed=lapsed,
@@ -126,7 +127,7 @@ def _tripped(services: Services, routing: Routing) -> str | None:
 
 
 def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: datetime) -> CanaryAnalysis:
-    plan, stage = spec.rollout, spec.rollout.stage(state.step)
+    plan, stage = spec.rollout, _stage(spec.rollout, state)
     since = state.step_started_at
     report = services.records.get(f"{state.model}/{state.run}", PreflightReport)
     case = case_for(
@@ -153,7 +154,9 @@ def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: date
 
 
 def _window(services: Services, spec: ModelSpec, state: RolloutState, report: PreflightReport, now: datetime) -> Window:
-    plan, stage, since = spec.rollout, spec.rollout.stage(state.step), state.step_started_at
+    plan, stage, since = spec.rollout, _stage(spec.rollout, state), state.step_started_at
+    # Nothing changes when the bake begins, so nothing has to warm up.
+    settled_from = since if state.phase is RolloutPhase.BAKE else since + stage.warm_up
     table = services.journal.read(state.model, since, now, state.rollout)
     if stage.labels:
         table = join_labels(services, spec, table, now)
@@ -163,7 +166,7 @@ def _window(services: Services, spec: ModelSpec, state: RolloutState, report: Pr
         rollout=state.rollout,
         weight_ppm=stage.weight_ppm,
         step_epoch=state.step_epoch,
-        settled_from=since + stage.warm_up,
+        settled_from=settled_from,
         products=measure_products(
             services,
             spec,
@@ -175,6 +178,11 @@ def _window(services: Services, spec: ModelSpec, state: RolloutState, report: Pr
             thresholds=(report.stable_threshold, report.candidate_threshold),
         ),
     )
+
+
+def _stage(plan: RolloutSection, state: RolloutState) -> Stage:
+    """What is judged by: the stage the rollout is in, in the bake the one whose weight it waits at."""
+    return plan.stage_at(state.weight_ppm) if state.phase is RolloutPhase.BAKE else plan.stage(state.step)
 
 
 def _golden(services: Services, state: RolloutState) -> Golden:

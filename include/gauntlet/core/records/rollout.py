@@ -106,6 +106,8 @@ class CanaryAnalysis(Record):
     stable_requests: int = 0
     paired: int = 0
     labels: int = 0
+    explored: int = 0
+    """Requests whose decision the exploration reserve has drawn: no evidence about decisions and what they are worth."""
     complete: bool = True
     seconds_to_verdict: float | None = None
     """At the traffic seen, how long until the step's least counts are there."""
@@ -121,7 +123,8 @@ class RolloutState(Record):
 
     ``step`` is the stage the rollout is in: -1 in the shadow, then the steps from 0, and the number of steps in phase
     ``bake``, when all have passed.
-    ``looks`` counts the looks at this step. ``step_epoch`` is the first routing epoch of this step.
+    ``step_started_at`` is when the window of evidence began that is judged, ``looks`` counts the looks at it.
+    ``step_epoch`` is the first routing epoch of this step.
     """
 
     rollout: str

@@ -269,6 +269,18 @@ class RolloutSection(Section):
             return self.steps[number]
         raise SpecError(f"rollout: the plan has no {stage_name(number)} any more; abort the rollout that is in it")
 
+    def stage_at(self, weight_ppm: int) -> Stage:
+        """The last stage of a weight: what a rollout is judged by that has passed them all and waits at it.
+
+        Raises:
+            SpecError: the plan has none; it has been changed while a rollout waited.
+        """
+        for number in reversed(self.stages):
+            if self.stage(number).weight_ppm == weight_ppm:
+                return self.stage(number)
+        weight = f"{weight_ppm / 10_000:g} %"
+        raise SpecError(f"rollout: the plan has no stage at {weight} any more; abort the rollout that waits at it")
+
 
 def rollout_complaints(spec: ModelSpec) -> list[str]:
     """What a plan asks of the rest of the spec and does not find there."""
