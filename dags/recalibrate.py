@@ -1,25 +1,10 @@
-"""Recalibrate, by hand: the champion's trees with a calibration fitted on fresh data; no gate is left out."""
+"""Recalibrate, from the Airflow UI: the champion's trees, a calibration fitted on fresh data; no gate is left out."""
 
-from airflow.sdk import chain
-
-from gauntlet.orchestration import assets, derivation, tasks
+from gauntlet.orchestration import derivation, tasks
 from gauntlet.orchestration.dag import model_dag, specs
 
 for spec in specs("recalibrate"):
     with model_dag(spec, "recalibrate", __doc__, schedule=None, params=derivation.RECALIBRATE_FORM) as dag:
-        run = tasks.open_run(spec.model)
-        registered = tasks.register_challenger(run)
-        chain(
-            derivation.order_derivation(run),
-            tasks.pull_data(run),
-            tasks.check_contract(run),
-            tasks.split_data(run),
-            tasks.check_leakage(run),
-            tasks.derive(run),
-            [tasks.evaluate(run), tasks.probe(run)],
-            derivation.all_gates(spec, run),
-            registered,
-            tasks.announce(assets.challenger_registered(spec))(registered),
-        )
+        derivation.derive_version(spec, tasks.open_run(spec.model))
 
     globals()[dag.dag_id] = dag

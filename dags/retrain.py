@@ -1,9 +1,10 @@
 """Retrain: every night, when the drift check asks for it, or by hand from the UI; no way in skips a gate."""
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, task_group
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain
 
 from gauntlet.orchestration import assets, notify, tasks
 from gauntlet.orchestration.dag import model_dag, specs
+from gauntlet.orchestration.gates import gates
 
 for spec in specs("retrain"):
     cron = spec.schedule.nightly
@@ -25,15 +26,6 @@ for spec in specs("retrain"):
     ) as dag:
         run = tasks.open_run(spec.model)
         decision = tasks.decide(run)
-        trained = tasks.train(run)
-
-        @task_group
-        def gates(spec=spec, run=run):
-            """One task per gate; all run, whatever the others say. A person is asked last, of what is good so far."""
-            gates = {gate: tasks.run_gate.override(task_id=gate)(run, gate) for gate in spec.gates.names}
-            if approval := gates.pop("approval", None):
-                list(gates.values()) >> tasks.ask_approval(spec, run) >> approval
-
         registered = tasks.register_challenger(run)
         chain(
             tasks.consult_drift(run),
@@ -43,9 +35,9 @@ for spec in specs("retrain"):
             tasks.check_contract(run),
             tasks.split_data(run),
             tasks.check_leakage(run),
-            trained,
+            tasks.train(run),
             [tasks.evaluate(run), tasks.probe(run)],
-            gates(),
+            gates(spec, run),
             registered,
             tasks.announce(assets.challenger_registered(spec))(registered),
         )

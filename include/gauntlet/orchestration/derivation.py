@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import Param, get_current_context, task, task_group
+from airflow.sdk import Param, chain, get_current_context, task
 
 from gauntlet import pipeline
 from gauntlet.core.records.model import DerivationOrder
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
-from gauntlet.orchestration import tasks
+from gauntlet.orchestration import assets, tasks
+from gauntlet.orchestration.gates import gates
 
 REASON = Param(
     type="string", minLength=5, title="Reason", description="Why. It is recorded, with your name, in the audit log."
@@ -35,14 +36,18 @@ def order_derivation(run: RunContext) -> DerivationOrder:
     return pipeline.order_derivation(run, None if threshold is None else float(threshold))
 
 
-def all_gates(spec: ModelSpec, run: Any) -> Any:
-    """One task per gate; all run, whatever the others say. A person is asked last, of what is good so far."""
-
-    @task_group(group_id="gates")
-    def gates() -> None:
-        ask: Any = tasks.run_gate
-        found = {gate: ask.override(task_id=gate)(run, gate) for gate in spec.gates.names}
-        if approval := found.pop("approval", None):
-            list(found.values()) >> tasks.ask_approval(spec, run) >> approval
-
-    return gates()
+def derive_version(spec: ModelSpec, run: Any) -> None:
+    """From the order to the registered challenger: as in a retrain, with a derivation in place of the training."""
+    registered = tasks.register_challenger(run)
+    chain(
+        order_derivation(run),
+        tasks.pull_data(run),
+        tasks.check_contract(run),
+        tasks.split_data(run),
+        tasks.check_leakage(run),
+        tasks.derive(run),
+        [tasks.evaluate(run), tasks.probe(run)],
+        gates(spec, run),
+        registered,
+        tasks.announce(assets.challenger_registered(spec))(registered),
+    )

@@ -15,7 +15,6 @@ from gauntlet.orchestration.links import DriftTask, GateTask
 
 if TYPE_CHECKING:
     from gauntlet.core.records.rollout import RolloutState
-    from gauntlet.core.spec import ModelSpec
 
 RUN_PARAMS = {
     "reason": Param("", type="string", title="Reason", description="Why you start this run. Needed when it is you."),
@@ -75,16 +74,6 @@ def retrain_wanted(decision: TriggerDecision) -> bool:
 def choose_path(state: RolloutState, *, ramp: str, bootstrap: str) -> str:
     """The ramp, or straight to promotion when there is no champion to compare with."""
     return ramp if state.stable is not None else bootstrap
-
-
-def ask_approval(spec: ModelSpec, run: Any) -> Any:
-    """Park the run until a person has answered; the gate ``approval`` judges the answer."""
-    from gauntlet.core.gates.approval import ApprovalConfig
-    from gauntlet.orchestration.approval import FORM, AskApproval
-
-    config = spec.gates.config("approval")
-    assert isinstance(config, ApprovalConfig)
-    return AskApproval(task_id="ask_approval", run_context=run, within=config.within, params=FORM)
 
 
 def announce(asset: Any) -> Any:
