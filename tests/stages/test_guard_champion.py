@@ -10,12 +10,13 @@ import pytest
 from tests.core.test_recovery import look
 from tests.faults.world import MODEL, World
 
-from gauntlet.core.errors import InfrastructureError
+from gauntlet.core.errors import InfrastructureError, RollbackRefused
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.ledger import RollbackReport
 from gauntlet.core.records.rollout import Quarantine
 from gauntlet.core.specs.recovery import RecoverySection
 from gauntlet.stages.guard_champion import guard_champion
+from gauntlet.stages.rollback import rollback
 
 ON = RecoverySection(automatic=("service",))
 
@@ -97,6 +98,69 @@ def test_a_server_that_does_not_confirm_is_asked_again(world: World) -> None:
     assert world.stable() == "id-a"
     assert {report.stable for report in world.server.reports(MODEL)} == {"id-a"}
     assert len(world.services.records.newest(MODEL, RollbackReport, 9)) == 1
+
+
+class Flaky:
+    """Takes a message only while it works."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+        self.taken: list[str] = []
+
+    def send(self, subject: str, body: str, *, severity: str, labels) -> None:
+        if self.broken:
+            raise InfrastructureError("the pager is broken")
+        self.taken.append(f"{severity}: {subject}")
+
+
+@pytest.mark.parametrize("again", ["monitor-2", "monitor-3"], ids=["the same task", "the next run"])
+def test_who_could_not_be_told_is_told_later_and_nobody_twice(world: World, again: str) -> None:
+    pager, chat = Flaky(broken=True), Flaky()
+    object.__setattr__(world.services, "notifiers", (pager, chat))
+    guard_champion(world.services, seen(world, "monitor-1", "errors"))
+    run = seen(world, "monitor-2", "errors")
+    with pytest.raises(InfrastructureError, match=r"rolled back, but not everybody was told: the pager is broken"):
+        guard_champion(world.services, run)
+    assert world.stable() == "id-a"
+    assert chat.taken == ["critical: credit: rolled back by itself"]
+    later = run if again == run.run else seen(world, again)
+    with pytest.raises(InfrastructureError, match="the pager is broken"):
+        guard_champion(world.services, later)
+    pager.broken = False
+    for name in (later, later, seen(world, "monitor-4"), run):
+        guard_champion(world.services, name)
+    assert (pager.taken, chat.taken) == ([chat.taken[0]], [chat.taken[0]])
+    assert len(world.services.records.newest(MODEL, RollbackReport, 9)) == 1
+
+
+def test_a_kill_between_the_rollback_and_the_message_loses_no_message(world: World, monkeypatch) -> None:
+    guard_champion(world.services, seen(world, "monitor-1", "errors"))
+    run = seen(world, "monitor-2", "errors")
+
+    def killed(*arguments, **more):
+        rollback(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gauntlet.stages.guard_champion.rollback", killed)
+        with pytest.raises(KeyboardInterrupt):
+            guard_champion(world.services, run)
+    assert (world.stable(), world.messages.sent) == ("id-a", [])
+    guard_champion(world.services, seen(world, "monitor-3"))
+    assert [severity for severity, _ in world.messages.sent] == ["critical"]
+
+
+def test_what_could_not_be_rolled_back_is_told_to_nobody_as_done(world: World, monkeypatch) -> None:
+    guard_champion(world.services, seen(world, "monitor-1", "errors"))
+
+    def refused(*arguments, **more):
+        raise RollbackRefused("nothing to return to")
+
+    monkeypatch.setattr("gauntlet.stages.guard_champion.rollback", refused)
+    with pytest.raises(RollbackRefused):
+        guard_champion(world.services, seen(world, "monitor-2", "errors"))
+    assert guard_champion(world.services, seen(world, "monitor-3")).outcome is Outcome.PASSED
+    assert world.messages.sent == []
 
 
 def test_a_decision_that_was_cut_short_is_not_carried_out_on_somebody_else(world: World, monkeypatch) -> None:

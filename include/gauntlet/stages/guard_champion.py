@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gauntlet.core.errors import GauntletError, InfrastructureError
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.ports import Services
-from gauntlet.core.records.ledger import ChampionGuard, RollbackReport
+from gauntlet.core.ports import Notifier, Services
+from gauntlet.core.records.ledger import ChampionGuard, GuardNotice, RollbackReport
 from gauntlet.core.records.monitoring import LayerReport
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.recovery import harm_since
@@ -17,25 +18,37 @@ LOOKS = 200
 def guard_champion(services: Services, run: RunContext) -> ChampionGuard:
     """Judge the champion by the looks up to this run's; roll back when it does harm that its predecessor did not.
 
-    Once per run: asked again, it is finished where it stopped, never repeated.
+    Once per run: asked again, it is finished where it stopped, never repeated. Who could not be told of a rollback is
+    told by the next call, of this run or a later one; who has been told is not told twice.
 
     Raises:
         RollbackRefused: it does harm, and there is nothing to return to.
-        InfrastructureError: the rollback is decided and recorded, but a server has not confirmed it; try again.
+        InfrastructureError: the rollback is decided and recorded, but a server has not confirmed it, or somebody could
+            not be told of it; try again.
     """
     known = services.records.find(run.key, ChampionGuard)
     if known is None:
         known = _judged(services, run)
         services.records.put(run.key, known, actor=ACTOR)
     if known.outcome is Outcome.FAILED and _to_do(services, run, known):
-        _notify(services, rollback(services, run.model, reason=known.reason, actor=ACTOR, request=_request(run)))
+        _roll_back(services, run, known)
+    _tell(services, run.model)
     return known
+
+
+def _roll_back(services: Services, run: RunContext, guard: ChampionGuard) -> None:
+    """That people must be told is written down before there is anything to tell: a kill in between loses nothing."""
+    notice = GuardNotice(model=run.model, run=run.run, rollback="", told=(), at=services.clock.now())
+    notice = services.records.find(run.key, GuardNotice) or notice
+    services.records.put(run.key, notice, actor=ACTOR)
+    report = rollback(services, run.model, reason=guard.reason, actor=ACTOR, request=_request(run.run))
+    services.records.put(run.key, notice.model_copy(update={"rollback": report.key}), actor=ACTOR)
 
 
 def _to_do(services: Services, run: RunContext, guard: ChampionGuard) -> bool:
     """Whether it is this champion still, or its rollback is under way: another one is none of this run's business."""
     intent = services.ledger.intent(run.model)
-    under_way = intent is not None and intent.key == _request(run)
+    under_way = intent is not None and intent.key == _request(run.run)
     return under_way or services.ledger.champion(run.model).epoch == guard.champion_epoch
 
 
@@ -66,15 +79,42 @@ def _quiet(layers: object) -> str:
     return "nothing that only this champion does" if layers else "the spec leaves rolling back to people"
 
 
-def _request(run: RunContext) -> str:
-    return f"guard__{run.run}"
+def _request(run: str) -> str:
+    return f"guard__{run}"
 
 
-def _notify(services: Services, report: RollbackReport) -> None:
-    for notifier in services.notifiers:
-        notifier.send(
-            f"{report.model}: rolled back by itself",
-            report.sentence,
-            severity="critical",
-            labels={"model": report.model, "version": str(report.offender.version)},
-        )
+def _tell(services: Services, model: str) -> None:
+    """Tell of every rollback that was done and that somebody does not know of yet, whichever run did it."""
+    unsent: list[str] = []
+    for notice in services.records.newest(model, GuardNotice, LOOKS):
+        report = services.records.find(f"{model}/{notice.rollback or _request(notice.run)}", RollbackReport)
+        if report is not None:
+            unsent += _told(services, notice, report)
+    if unsent:
+        raise InfrastructureError(f"{model}: rolled back, but not everybody was told: {'; '.join(unsent)}")
+
+
+def _told(services: Services, notice: GuardNotice, report: RollbackReport) -> list[str]:
+    """Send to those who have not taken it yet, and keep who has after each; why the others have not."""
+    unsent = []
+    for place, notifier in enumerate(services.notifiers):
+        name = f"{place} {type(notifier).__name__}"
+        if name in notice.told:
+            continue
+        try:
+            _send(notifier, report)
+        except GauntletError as error:
+            unsent.append(str(error))
+        else:
+            notice = notice.model_copy(update={"told": (*notice.told, name)})
+            services.records.put(f"{notice.model}/{notice.run}", notice, actor=ACTOR)
+    return unsent
+
+
+def _send(notifier: Notifier, report: RollbackReport) -> None:
+    notifier.send(
+        f"{report.model}: rolled back by itself",
+        report.sentence,
+        severity="critical",
+        labels={"model": report.model, "version": str(report.offender.version)},
+    )

@@ -188,6 +188,20 @@ class ChampionGuard(Record):
     at: Instant
 
 
+class GuardNotice(Record):
+    """That people must be told of a rollback nobody asked for, and who has been; stored under the guard's run.
+
+    ``rollback`` is the key of its report; empty while it is not known to be done.
+    """
+
+    model: str
+    run: str
+    rollback: str
+    told: tuple[str, ...]
+    """The notifiers that have taken the message, by place and kind."""
+    at: Instant
+
+
 class DrillReport(Record):
     """A rehearsed rollback: the whole way back but for who serves.
 
