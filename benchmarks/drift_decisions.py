@@ -57,8 +57,8 @@ class Check:
 
     @property
     def open(self) -> bool:
-        """Whether it says of itself that it cannot know."""
-        return self.found.outcome is Outcome.INCONCLUSIVE
+        """Whether it says of itself that it cannot know, at all or at this size."""
+        return self.found.outcome is Outcome.INCONCLUSIVE or bool(self.found.not_judged)
 
     def report(self, moment: datetime, rows: int) -> DriftReport:
         """What later checks are told of this one."""

@@ -15,6 +15,7 @@ from gauntlet.core.records.drift import (
     DriftReport,
     FeatureDrift,
     PerformanceDrift,
+    StatisticResult,
 )
 from gauntlet.core.specs.drift import DriftSection, PerformanceSection, PersistenceSection
 
@@ -235,6 +236,32 @@ def test_what_few_rows_cannot_rule_out_is_told() -> None:
     found = suggest(Evidence((CALM,), joint=joint), SECTION)
     assert (found.action, found.outcome) == (DriftAction.NONE, Outcome.INCONCLUSIVE)
     assert "about 9000 would do" in found.reason
+
+
+def unjudged(rows: int | None) -> StatisticResult:
+    return StatisticResult(
+        statistic="weighted_change",
+        outcome=Outcome.INCONCLUSIVE,
+        judged=False,
+        value=0.0,
+        required_rows=rows,
+        sentence="",
+    )
+
+
+def test_what_such_windows_are_too_small_for_is_named_and_leaves_the_verdict_on_the_rest() -> None:
+    joint = feature("all features", Outcome.INCONCLUSIVE, judged=False, statistics=(unjudged(9000), unjudged(7000)))
+    scores = feature("score", Outcome.PASSED, statistics=(unjudged(None),))
+    labels = performance(Outcome.INCONCLUSIVE).model_copy(update={"judged": False, "required_rows": 800})
+    found = suggest(Evidence((CALM,), joint=joint, prediction=scores, performance=labels), SECTION)
+    assert (found.action, found.outcome) == (DriftAction.NONE, Outcome.PASSED)
+    assert found.not_judged == (
+        "small changes of all features together (from about 9000 rows)",
+        "small changes of the scores (from more rows in both windows)",
+        "performance (from about 800 labelled rows)",
+    )
+    assert all(name in found.reason for name in found.not_judged)
+    assert suggest(Evidence((), joint=joint), SECTION).outcome is Outcome.ERROR
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from tests.core.test_drift_action import START, feature, report
 
 from gauntlet.core.joint import (
+    ALL_TOGETHER,
     CAP,
     STATISTIC,
     Combined,
@@ -23,6 +24,7 @@ from gauntlet.core.joint import (
     usual_change,
     with_score_change,
 )
+from gauntlet.core.joint_past import Usual
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import FeatureDrift, StatisticResult
 from gauntlet.core.specs.drift import DriftSection
@@ -140,6 +142,31 @@ def test_too_few_rows_say_how_many_would_do_and_they_do() -> None:
     assert sum(one is not None and one.outcome is Outcome.PASSED for one in again) >= 30
 
 
+def test_whether_a_window_can_be_judged_depends_on_its_rows_alone_and_is_never_a_pass() -> None:
+    rng = np.random.default_rng(16)
+    small = [joint_drift(drawn(rng, 1700), SECTION) for _ in range(40)]
+    (needed,) = {one.required_rows for one in small if one is not None}
+    assert {(one.outcome, one.judged) for one in small if one is not None} == {(Outcome.INCONCLUSIVE, False)}
+    assert all(f"about {needed} would do" in one.sentence for one in small if one is not None)
+    assert needed is not None
+    enough = [joint_drift(drawn(rng, needed), SECTION) for _ in range(40)]
+    assert all(one is not None and (one.judged or one.outcome is Outcome.PASSED) for one in enough)
+
+
+@pytest.mark.parametrize("n", [1700, 8000, 100_000])
+def test_what_is_said_to_be_found_at_this_size_is_found(n: int) -> None:
+    rng = np.random.default_rng(17)
+    found_from = combined(n).found_from(SECTION.joint or 0.0, SECTION.alpha * ALL_TOGETHER)
+    moved = [joint_drift(drawn(rng, n, tilted(found_from)), SECTION) for _ in range(60)]
+    assert sum(one is not None and one.outcome is Outcome.FAILED for one in moved) >= 48
+
+
+def test_a_window_below_the_minimum_is_inconclusive_and_not_merely_small() -> None:
+    found = joint_drift(drawn(np.random.default_rng(18), 25), SECTION)
+    assert found is not None
+    assert (found.outcome, found.judged) == (Outcome.INCONCLUSIVE, True)
+
+
 def test_heaviest_keeps_what_holds_the_weight() -> None:
     parts = drawn(np.random.default_rng(0), 100, weights=np.array([0.001, 5.0, 3.0, 0.002]))
     assert [part.name for part in heaviest(parts)] == ["x1", "x2"]
@@ -154,7 +181,7 @@ def combined(n: int = 1700) -> Combined:
     return found
 
 
-ASKED = Question(STATISTIC, "it changed by", 0.002, CAP, 0.001)
+ASKED = Question(STATISTIC, "small changes are", "it changed by", 0.002, CAP, 0.001)
 
 
 def earlier(change: float, outcome: Outcome = Outcome.PASSED) -> FeatureDrift:
@@ -167,11 +194,11 @@ def earlier(change: float, outcome: Outcome = Outcome.PASSED) -> FeatureDrift:
 
 def test_what_quiet_windows_always_had_is_usual_up_to_a_cap() -> None:
     now = combined()
-    assert usual_change([earlier(3.0)] * 4, now, ASKED) == pytest.approx(1.0)
-    assert usual_change([earlier(3.0)] * 5, now, ASKED) == pytest.approx(3.0)
-    assert usual_change([earlier(0.1)] * 9, now, ASKED) == pytest.approx(1.0)
-    assert usual_change([earlier(50.0)] * 9, now, ASKED) == CAP
-    assert usual_change([earlier(3.0, Outcome.FAILED)] * 9 + [None], now, ASKED) == pytest.approx(1.0)
+    assert usual_change([earlier(3.0)] * 4, now, ASKED) == Usual(0.0, 1.0)
+    assert usual_change([earlier(3.0)] * 5, now, ASKED) == Usual(pytest.approx(3.0), pytest.approx(3.0))
+    assert usual_change([earlier(0.1)] * 9, now, ASKED) == Usual(pytest.approx(0.1), 1.0)
+    assert usual_change([earlier(50.0)] * 9, now, ASKED).most == CAP
+    assert usual_change([earlier(3.0, Outcome.FAILED)] * 9 + [None], now, ASKED) == Usual()
 
 
 def test_windows_that_overlap_do_not_say_what_is_usual() -> None:

@@ -8,7 +8,14 @@ from itertools import pairwise
 
 from gauntlet.core.duration import format_duration
 from gauntlet.core.outcome import Outcome, worst
-from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, FeatureDrift, PerformanceDrift
+from gauntlet.core.records.drift import (
+    DriftAction,
+    DriftPattern,
+    DriftReport,
+    FeatureDrift,
+    PerformanceDrift,
+    StatisticResult,
+)
 from gauntlet.core.specs.drift import DriftSection
 
 NAMED = 3
@@ -30,6 +37,7 @@ class Suggestion:
     carried_by: tuple[str, ...]
     blocked: bool
     violated: bool
+    not_judged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,8 @@ def suggest(evidence: Evidence, section: DriftSection) -> Suggestion:
     pattern = _pattern(drifted, lasting, evidence.history) if drifted else _joint_pattern(evidence)
     outcome = _outcome(evidence)
     action, reason = _action(evidence, section, faults, drifted, lasting, score, violated)
-    return Suggestion(outcome, action, pattern, reason, min(score, 1.0), carried, bool(faults), violated)
+    unjudged = _not_judged(evidence)
+    return Suggestion(outcome, action, pattern, reason, min(score, 1.0), carried, bool(faults), violated, unjudged)
 
 
 def _suspected(features: Sequence[FeatureDrift]) -> list[FeatureDrift]:
@@ -100,10 +109,29 @@ def carriers(findings: Sequence[FeatureDrift], most: int = NAMED) -> tuple[str, 
 
 
 def _outcome(evidence: Evidence) -> Outcome:
+    """The worst answer to what windows of this size can be asked; what they cannot is named beside it."""
     parts = [one.outcome for one in evidence.features]
     beside = (evidence.prediction, evidence.performance, evidence.joint, evidence.domain)
-    parts += [one.outcome for one in beside if one is not None]
+    parts += [one.outcome for one in beside if one is not None and one.judged]
     return worst(parts)
+
+
+def _not_judged(evidence: Evidence) -> tuple[str, ...]:
+    """What such windows are too small for, with the rows that it takes."""
+    asked: list[tuple[str, str, Sequence[StatisticResult | PerformanceDrift]]] = [
+        ("small changes of all features together", "rows", evidence.joint.statistics if evidence.joint else ()),
+        ("small changes of the scores", "rows", evidence.prediction.statistics if evidence.prediction else ()),
+        ("performance", "labelled rows", [evidence.performance] if evidence.performance else ()),
+    ]
+    found = []
+    for name, unit, results in asked:
+        open_ones = [one for one in results if not one.judged]
+        if open_ones:
+            rows = [one.required_rows for one in open_ones]
+            known = [count for count in rows if count is not None]
+            more = f"from about {max(known)} {unit}" if len(known) == len(rows) else "from more rows in both windows"
+            found.append(f"{name} ({more})")
+    return tuple(found)
 
 
 def _pattern(
@@ -238,10 +266,12 @@ def _quiet(evidence: Evidence, section: DriftSection) -> str:
 
 
 def _open_questions(evidence: Evidence) -> str:
-    """Small changes of everything together that so few rows cannot rule out."""
+    """What these rows should have settled and did not; and what such windows are too small for."""
     asked = (evidence.joint, evidence.prediction)
-    unsure = [one for one in asked if one is not None and one.outcome is Outcome.INCONCLUSIVE]
-    return "".join(f"; {one.sentence}" for one in unsure[:1])
+    unsure = [one for one in asked if one is not None and one.outcome is Outcome.INCONCLUSIVE and one.judged]
+    beyond = _not_judged(evidence)
+    told = "".join(f"; {one.sentence}" for one in unsure[:1])
+    return told + (f"; not judged at this size: {', '.join(beyond)}" if beyond else "")
 
 
 def _sentences(found: Sequence[FeatureDrift]) -> str:

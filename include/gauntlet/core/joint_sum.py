@@ -51,10 +51,34 @@ class Combined:
 
     def spread_to_decide(self, limit: float, alpha: float) -> float | None:
         """The ``1/n + 1/m`` at which a change like this one would be told from the limit; ``None``: it is at it."""
+        return self._settled_from(max(self.change, 0.0), limit, alpha)
+
+    def spread_to_judge(self, limit: float, alpha: float, usual: float = 0.0) -> float | None:
+        """The ``1/n + 1/m`` at which a usual change would be shown to be within the limit; ``None``: it is at it.
+
+        Known before anything is measured.
+        """
+        return self._settled_from(usual, limit, alpha) if usual < limit else None
+
+    def found_from(self, limit: float, alpha: float) -> float:
+        """The least true change that is found with :data:`POWER` at this ``1/n + 1/m``."""
+        from scipy.special import gammainccinv, ndtri
+
+        mean, variance, third = self.moments(limit, self.spread)
+        shape = 4 * variance**3 / third**2
+        critical = mean + (float(gammainccinv(shape, alpha)) - shape) * math.sqrt(variance / shape)
+        # mean + true/spread - z sqrt(variance + 4 reach true/spread) = critical, a quadratic in the root.
+        z, blank = float(ndtri(POWER)), self.moments(0.0, self.spread)
+        slope = 4 * self.reach
+        beyond = critical - blank[0]
+        half = 0.5 * z * z * slope
+        root = beyond + half + math.sqrt(half * half + z * z * (slope * beyond + blank[1]))
+        return max(root * self.spread, limit)
+
+    def _settled_from(self, true: float, limit: float, alpha: float) -> float | None:
         from scipy.special import ndtri
 
         sure, usual = float(ndtri(1 - alpha)), float(ndtri(POWER))
-        true = max(self.change, 0.0)
 
         def settled(spread: float) -> bool:
             at_limit, at_true = self.moments(limit, spread), self.moments(true, spread)

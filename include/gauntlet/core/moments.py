@@ -24,6 +24,9 @@ FAR = 0.25
 """In sigma: a mean shift beyond this is never usual."""
 MOST_FEATURES = 20
 """Features whose pairs are looked at: 20 have 230 components."""
+LEAST_OWN = 0.5
+"""In sigma: what a component says of its own is not measured finer than this."""
+RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Components:
     names: tuple[str, ...]
     weights: Floats
     values: Floats
+    beside: tuple[tuple[int, ...], ...] = ()
+    """For every component the places of those that are taken off it; none where it is empty."""
 
 
 def ranks(values: Floats, reference: Floats) -> Floats:
@@ -63,7 +68,14 @@ def components(names: Sequence[str], weights: Sequence[float], columns: Sequence
         tuple(told),
         weight / max(float(weight.sum()), 1e-300),
         np.hstack((ranked, spreads, ranked[:, one] * ranked[:, other])),
+        _beside(len(names), one, other),
     )
+
+
+def _beside(features: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:
+    """Levels and spreads of a pair's own features are taken off their product."""
+    alone: list[tuple[int, ...]] = [() for _ in range(2 * features)]
+    return (*alone, *((i, j, features + i, features + j) for i, j in zip(one.tolist(), other.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -88,11 +100,14 @@ class Moved:
         return {name: round(float(one), 6) for name, one in zip(self.names, self.shift, strict=True)}
 
     def largest(self, limit: float) -> tuple[float, str]:
-        """P-value of "no component moved by more than ``limit`` sigma", by weighted Bonferroni, and the surest."""
+        """P-value of "no component moved by more than ``limit`` sigma", by weighted Bonferroni, and the surest.
+
+        For each the chance at the limit itself, on either side: the most that such a component can reach by chance.
+        """
         from scipy.special import ndtr
 
-        beyond = np.abs(self.apart) - limit / math.sqrt(self.together.spread)
-        p = 2 * ndtr(-np.maximum(beyond, 0.0)) / np.maximum(self.weights, 1e-12)
+        apart, margin = np.abs(self.apart), limit / math.sqrt(self.together.spread)
+        p = (ndtr(margin - apart) + ndtr(-margin - apart)) / np.maximum(self.weights, 1e-12)
         place = int(np.argmin(p))
         return min(float(p[place]), 1.0), self.names[place]
 
@@ -146,7 +161,12 @@ def _summed(
 
 @dataclass(frozen=True)
 class Base:
-    """The reference's components: their means, spreads, and how alike they are."""
+    """The reference's components: their means, spreads, and how alike they are.
+
+    A product of two ranks moves with their spreads, and most of its noise is theirs. What it says of its own is
+    what is left of it when its features' levels and spreads are taken off, by least squares on the reference: the
+    same change stands out of half the noise where the two are alike.
+    """
 
     names: tuple[str, ...]
     weights: Floats
@@ -154,6 +174,8 @@ class Base:
     """Of the components that have a spread and a weight, among all."""
     mean: Floats
     sigma: Floats
+    own: Floats
+    """Shifts of components in sigma to shifts of what is their own; shape ``(components, components)``."""
     blank: Combined
 
     @staticmethod
@@ -167,15 +189,32 @@ class Base:
         weights = before.weights[used] / before.weights[used].sum()
         mean = before.values[:, used].mean(axis=0)
         standard = ((before.values[:, used] - mean) / sigma[used]).astype(np.float32)
-        alike = np.square((standard.T @ standard).astype(np.float64) / m)
+        together = (standard.T @ standard).astype(np.float64) / m
+        own = _own(together, used.tolist(), before.beside)
+        covariance = own @ together @ own.T
+        alike = np.square(covariance)
         variance, reach = float(2 * weights @ alike @ weights), float((alike @ weights).max())
-        blank = Combined(0.0, 1.0, variance, reach, 1.0, m, 0, {})
-        return Base(tuple(before.names[place] for place in used), weights, used, mean, sigma[used], blank)
+        blank = Combined(0.0, float(weights @ covariance.diagonal()), variance, reach, 1.0, m, 0, {})
+        return Base(tuple(before.names[place] for place in used), weights, used, mean, sigma[used], own, blank)
 
     def moved(self, after: Components) -> Moved | None:
         """How far a window has moved; ``None`` without rows."""
         n = len(after.values)
         if not n:
             return None
-        shift = (after.values[:, self.places].mean(axis=0) - self.mean) / self.sigma
+        shift = self.own @ ((after.values[:, self.places].mean(axis=0) - self.mean) / self.sigma)
         return Moved(self.names, self.weights, shift, _summed(self.names, self.weights, shift, self.blank, n))
+
+
+def _own(together: Floats, used: Sequence[int], beside: Sequence[Sequence[int]]) -> Floats:
+    """What is left of every component without those beside it, in sigma of it, never finer than :data:`LEAST_OWN`."""
+    own, row_of = np.eye(len(used)), {place: row for row, place in enumerate(used)}
+    for place, row in row_of.items():
+        others = [row_of[other] for other in beside[place] if other in row_of] if beside else []
+        if not others:
+            continue
+        with_it = together[others, row]
+        taken = np.linalg.solve(together[np.ix_(others, others)] + RIDGE * np.eye(len(others)), with_it)
+        own[row, others] = -taken
+        own[row] /= max(math.sqrt(max(1 - float(taken @ with_it), 0.0)), LEAST_OWN)
+    return own

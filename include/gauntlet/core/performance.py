@@ -20,6 +20,8 @@ from gauntlet.core.specs.drift import PerformanceSection
 Floats = NDArray[np.float64]
 LEVEL, ESTIMATED = 0.4, 0.02
 """Shares of a check's alpha for labels, and for the estimate without any; the rest is for inputs and scores."""
+USUALLY = 1.28
+"""Standard errors to spare: what is there is seen in nine windows of ten."""
 DRAWS = 200
 MOST = 20_000
 """Rows on which an estimate is drawn."""
@@ -121,7 +123,7 @@ def compare_losses(
             "baseline": before.value,
             "current": now.value,
             "interval": interval,
-            "sentence": f"{rise} on {now.rows} labelled rows",
+            "sentence": f"{rise} on {now.rows} labelled rows{_at_this_size(found.judged, found.required_rows)}",
         }
     )
 
@@ -140,24 +142,35 @@ def _judged(name: str, before: Quality, now: Quality, worse: float, limit: float
         )
     )
     outcome = Outcome.FAILED if more <= alpha else Outcome.PASSED if less <= alpha else Outcome.INCONCLUSIVE
+    unsure = outcome is Outcome.INCONCLUSIVE
+    # Whether so many labels can show that nothing has changed is known before anybody looks at them.
+    judged = not unsure or limit >= (reach + USUALLY) * error
+    needed = _needed(before, now, abs(worse - limit) if judged else limit, reach) if unsure else None
     return PerformanceDrift(
         metric=name,
         outcome=outcome,
+        judged=judged,
         estimate=False,
         baseline=before.value,
         current=now.value,
         interval=(now.value - reach * now.error, now.value + reach * now.error),
         limit=limit,
         rows=now.rows,
-        required_rows=_needed(before, now, abs(worse - limit), reach) if outcome is Outcome.INCONCLUSIVE else None,
+        required_rows=needed,
         sentence=f"{name} {before.value:.3f} → {now.value:.3f} ± {reach * now.error:.3f}"
-        f" (fall {worse:+.3f}, limit {limit:g}) on {now.rows} labelled rows",
+        f" (fall {worse:+.3f}, limit {limit:g}) on {now.rows} labelled rows{_at_this_size(judged, needed)}",
     )
+
+
+def _at_this_size(judged: bool, needed: int | None) -> str:
+    """How many labels could say more."""
+    would = f"about {needed} would do" if needed else "the evaluation has too few rows too"
+    return "" if judged else f"; not judged at this size, {would}"
 
 
 def _needed(before: Quality, now: Quality, distance: float, reach: float) -> int | None:
     """Rows of the current sample with which this distance to the limit would be beyond doubt."""
-    room = (distance / (reach + 1.28)) ** 2 - before.error**2
+    room = (distance / (reach + USUALLY)) ** 2 - before.error**2
     return math.ceil(now.error**2 * now.rows / room) if room > 0 else None
 
 

@@ -227,9 +227,10 @@ def _joint(
     alike = dependence(current, [part.name for part in parts])
     pairs = pairs_moved(trained, current, parts) if trained is not None and section.joint_pairs else None
     found = joint_drift(parts, section, past, alike, pairs)
-    if found is not None and trained is None and section.joint_pairs and found.outcome is Outcome.PASSED:
+    if found is not None and trained is None and section.joint_pairs and found.outcome is not Outcome.FAILED:
         unseen = "; training rows out of reach: what goes with what was not compared"
-        found = found.model_copy(update={"outcome": Outcome.INCONCLUSIVE, "sentence": found.sentence + unseen})
+        open_ = {"outcome": Outcome.INCONCLUSIVE, "judged": True, "sentence": found.sentence + unseen}
+        found = found.model_copy(update=open_)
     return found, pairs
 
 

@@ -37,8 +37,12 @@ def test_a_calm_night_is_skipped_and_recorded(bench: Bench) -> None:
     assert report.action is DriftAction.NONE, report.reason
     assert {one.outcome for one in report.features} == {Outcome.PASSED}
     assert report.joint is not None
-    assert report.outcome is report.joint.outcome is Outcome.INCONCLUSIVE
-    assert "too few rows to tell" in report.reason
+    # What so few rows can answer is answered; what they cannot is named, and is no pass.
+    assert report.outcome is Outcome.PASSED
+    assert (report.joint.outcome, report.joint.judged) == (Outcome.INCONCLUSIVE, False)
+    (beyond,) = report.not_judged
+    assert beyond.startswith("small changes of all features together (from")
+    assert f"not judged at this size: {beyond}" in report.reason
     assert report.rows == 5000
     decision = decide(bench.services, run)
     assert decision.action is TriggerAction.SKIP
@@ -387,7 +391,8 @@ def test_training_rows_out_of_reach_leave_the_pairs_open(bench: Bench) -> None:
     bench.source.table = portfolio(60_000, 5)
     report = check_drift(bench.services, bench.run(START))
     assert report.joint is not None
-    assert report.joint.outcome is Outcome.INCONCLUSIVE
+    assert report.joint.outcome is report.outcome is Outcome.INCONCLUSIVE
+    assert "training rows out of reach" in report.reason
     assert (report.means, report.means_rows) == ({}, 0)
 
 

@@ -90,8 +90,9 @@ def test_calm_scores_labels_and_performance_pass(scored: Bench) -> None:
     decided = {one.statistic: one for one in report.prediction.statistics if one.outcome is not None}
     small = decided.pop("weighted_change")
     assert {one.outcome for one in decided.values()} == {Outcome.PASSED}
-    assert small.outcome is Outcome.INCONCLUSIVE
+    assert (small.outcome, small.judged) == (Outcome.INCONCLUSIVE, False)
     assert "rows in both windows" in small.sentence
+    assert small.sentence in report.prediction.sentence
     assert report.performance.outcome is not Outcome.FAILED
     assert not report.performance.estimate
     assert report.estimate.estimate

@@ -39,6 +39,8 @@ class StatisticResult(Record):
     statistic: str
     outcome: Outcome | None
     """``None``: measured, decides nothing."""
+    judged: bool = True
+    """``False``: a window of this size cannot answer, as is known before it is looked at; the outcome stays open."""
     value: float | None
     low: float | None = None
     high: float | None = None
@@ -57,6 +59,8 @@ class FeatureDrift(Record):
     kind: str
     importance: float = Field(ge=0)
     outcome: Outcome
+    judged: bool = True
+    """``False``: inconclusive because the question takes more rows than such windows have, and for nothing else."""
     quality: bool
     """Whether the finding is one of data quality: the column is absent, empty, or of another type."""
     severe: bool
@@ -76,6 +80,8 @@ class PerformanceDrift(Record):
 
     metric: str
     outcome: Outcome
+    judged: bool = True
+    """``False``: inconclusive because the question takes more labels than such windows have, and for nothing else."""
     estimate: bool
     baseline: float | None
     current: float | None
@@ -109,6 +115,9 @@ class DriftReport(Record):
     rows: int
     reference_rows: int
     outcome: Outcome
+    """Of all that windows of this size can answer; ``not_judged`` names the rest, of which nothing is claimed."""
+    not_judged: tuple[str, ...] = ()
+    """Questions that take more rows than such windows have, with the rows that they take."""
     action: DriftAction
     pattern: DriftPattern
     reason: str

@@ -16,6 +16,10 @@ from gauntlet.core.column_numbers import Numbers
 
 BINS = 10
 LEAST_EXPECTED = 5.0
+ROOM = 1.2
+"""Quantiles are made of whole bins: one that expects so many times the least rows does not fall below them."""
+LARGE = 20
+"""Rows that a cell in which hardly any are expected never has by chance."""
 RARE = "rare or unseen"
 
 
@@ -56,9 +60,14 @@ def _shares(counts: NDArray[np.int64]) -> Floats:
 
 
 def quantile_cells(reference: Numbers, current: Numbers) -> Cells:
-    """Deciles of the reference, made of whole bins; a value with more mass than a decile is a cell of its own."""
+    """Deciles of the reference, made of whole bins; a value with more mass than a decile is a cell of its own.
+
+    Wider cells where either window is so small that a decile would expect fewer rows than a chi-squared bears.
+    """
+    fit = int(min(reference.valid, current.valid) / (ROOM * LEAST_EXPECTED))
+    bins = min(BINS, max(fit, 2))
     ends = np.cumsum(reference.counts)
-    marks = np.arange(1, BINS) / BINS * reference.valid
+    marks = np.arange(1, bins) / bins * reference.valid
     cuts = np.unique(np.concatenate((np.searchsorted(ends, marks, side="left") + 1, _around_heavy(reference))))
     cuts = cuts[(cuts > 0) & (cuts < reference.axis.bins)]
     starts = np.concatenate(([0], cuts)).astype(np.int64)
@@ -115,16 +124,21 @@ def category_cells(reference: Labels, current: Labels) -> Cells:
 
 
 def pooled(cells: Cells) -> Cells:
-    """Cells too small for a chi-squared distribution are pooled; cells empty in both windows are dropped."""
+    """Cells too small for a chi-squared distribution are pooled; cells empty in both windows are dropped.
+
+    Which ones is decided by the reference alone: to pool what happens to have few rows now would put all shortfalls
+    in one cell, and make a change of chance. Only what is far too large for chance keeps its own.
+    """
     n, m = float(cells.current.sum()), float(cells.reference.sum())
     together = cells.reference + cells.current
     if not n or not m:
         return cells
-    small = (together * min(n, m) / (n + m) < LEAST_EXPECTED) & (together > 0)
+    large = cells.current >= max(LARGE, n / BINS)
+    small = (cells.reference * min(n, m) / m < LEAST_EXPECTED) & (together > 0) & ~large
     small |= np.array([name == RARE for name in cells.names]) & (together > 0)
-    large = (together > 0) & ~small
-    names = [name for name, kept in zip(cells.names, large, strict=True) if kept]
-    reference, current = cells.reference[large], cells.current[large]
+    own = (together > 0) & ~small
+    names = [name for name, kept in zip(cells.names, own, strict=True) if kept]
+    reference, current = cells.reference[own], cells.current[own]
     if small.any():
         names.append(RARE)
         reference = np.append(reference, cells.reference[small].sum())
