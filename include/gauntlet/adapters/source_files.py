@@ -58,10 +58,10 @@ class FileSource:
             InfrastructureError: the storage did not answer.
         """
         pull = Pull(spec, since, until, labelled)
-        files = find_files(pull, expand(spec.model, spec.source.uri))
+        files = find_files(pull.name, expand(spec.model, spec.source.uri))
         stage = to.with_suffix(".stage") if files.format == "csv" else None
         try:
-            with session(self.scratch, self.memory_mb, self.threads) as connection, _told(pull):
+            with session(self.scratch, self.memory_mb, self.threads) as connection, told(pull.name):
                 files.admit(connection, stage)
                 connection.execute(f"CREATE VIEW raw AS SELECT * FROM {files.reader}")
                 _derive(connection, spec)
@@ -72,21 +72,21 @@ class FileSource:
 
 
 @contextmanager
-def _told(pull: Pull) -> Generator[None]:
+def told(name: str) -> Generator[None]:
     """DuckDB's errors as ours: storage and memory are worth another try, damaged or odd files are not."""
     import duckdb
 
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise InfrastructureError(f"{pull.name}: memory or disk is not enough: {error}") from None
+        raise InfrastructureError(f"{name}: memory or disk is not enough: {error}") from None
     except duckdb.Error as error:
         text = str(error)
         if TRACEBACK in text:  # raised by a file system written in Python, not by the content
             # The last line of a traceback names the error; where blank lines stand differs between Python versions.
             raised = re.findall(r"^[A-Za-z_][\w.]*: .+$", text, flags=re.MULTILINE)
-            raise InfrastructureError(f"{pull.name}: the storage does not answer: {raised[-1]}") from None
-        raise DataRejected(f"{pull.name}: cannot be read: {text}") from None
+            raise InfrastructureError(f"{name}: the storage does not answer: {raised[-1]}") from None
+        raise DataRejected(f"{name}: cannot be read: {text}") from None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Files:
         confine(connection, [*self.paths, *([str(stage)] if stage else [])])
 
 
-def find_files(pull: Pull, address: str) -> Files:
+def find_files(name: str, address: str) -> Files:
     """The files behind an address.
 
     Raises:
@@ -119,28 +119,28 @@ def find_files(pull: Pull, address: str) -> Files:
         InfrastructureError: the storage did not answer.
     """
     if "://" in address and not address.startswith("file://"):
-        filesystem, paths = _remote(pull, address)
+        filesystem, paths = _remote(name, address)
     else:
-        filesystem, paths = None, _local(pull, address.removeprefix("file://"))
+        filesystem, paths = None, _local(name, address.removeprefix("file://"))
     formats = {_format(path) for path in paths}
     if len(formats) > 1:
-        raise DataRejected(f"{pull.name}: CSV and Parquet files are mixed; name one kind, as in {address}/*.parquet")
+        raise DataRejected(f"{name}: CSV and Parquet files are mixed; name one kind, as in {address}/*.parquet")
     return Files(tuple(sorted(paths)), formats.pop(), filesystem)
 
 
-def _local(pull: Pull, address: str) -> list[str]:
+def _local(name: str, address: str) -> list[str]:
     path = Path(address).absolute()
     if path.is_dir():
-        return _readable(pull, [str(file) for file in path.rglob("*") if file.is_file()], f"folder {path}")
+        return _readable(name, [str(file) for file in path.rglob("*") if file.is_file()], f"folder {path}")
     if glob.has_magic(address):
         found = glob.glob(str(path), recursive=True)  # ruff: ignore[glob] - Path.glob refuses an absolute pattern
-        return _readable(pull, [file for file in found if Path(file).is_file()], f"glob {path}")
+        return _readable(name, [file for file in found if Path(file).is_file()], f"glob {path}")
     if not path.is_file():
-        raise DataRejected(f"{pull.name}: {path} does not exist")
-    return _readable(pull, [str(path)], f"file {path}")
+        raise DataRejected(f"{name}: {path} does not exist")
+    return _readable(name, [str(path)], f"file {path}")
 
 
-def _remote(pull: Pull, address: str) -> tuple[Any, list[str]]:
+def _remote(name: str, address: str) -> tuple[Any, list[str]]:
     import fsspec
 
     try:
@@ -152,15 +152,15 @@ def _remote(pull: Pull, address: str) -> tuple[Any, list[str]]:
         else:
             found = [path] if filesystem.exists(path) else []
     except (ImportError, ValueError) as error:
-        raise SpecError(f"{pull.name}: source.uri cannot be used: {error}") from None
+        raise SpecError(f"{name}: source.uri cannot be used: {error}") from None
     except OSError as error:
-        raise InfrastructureError(f"{pull.name}: the storage does not answer: {error}") from error
+        raise InfrastructureError(f"{name}: the storage does not answer: {error}") from error
     if type(filesystem).modified is fsspec.AbstractFileSystem.modified:
         # DuckDB asks when a file was changed; a file system that cannot tell must not fail the read.
         filesystem.modified = lambda _: EPOCH
     scheme = address.split("://")[0]
     names = [f"{scheme}://{name.removeprefix(f'{scheme}://')}" for name in found]
-    return filesystem, _readable(pull, names, "address")
+    return filesystem, _readable(name, names, "address")
 
 
 def _format(path: str) -> str:
@@ -169,13 +169,13 @@ def _format(path: str) -> str:
     return next((kind for suffix, kind in FORMATS.items() if name.endswith(suffix)), "")
 
 
-def _readable(pull: Pull, paths: list[str], what: str) -> list[str]:
+def _readable(name: str, paths: list[str], what: str) -> list[str]:
     """The files of a known format that are not hidden; at least one."""
     shown = [path for path in paths if not PurePosixPath(path).name.startswith((".", "_"))]
     known = [path for path in shown if _format(path)]
     if not known:
         found = f"{len(shown)} other files" if shown else "nothing"
-        raise DataRejected(f"{pull.name}: no CSV or Parquet file: {what} holds {found} ({', '.join(FORMATS)})")
+        raise DataRejected(f"{name}: no CSV or Parquet file: {what} holds {found} ({', '.join(FORMATS)})")
     return known
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gauntlet.cli.console import DONE, USAGE, AsJson, err, exit_codes, out, show_json, show_table, write_file
+from gauntlet.core.errors import SpecError
 
 app = typer.Typer(help="Check and compare model specs.", no_args_is_help=True)
 SCHEMA = Path("include/models/model_spec.schema.json")
@@ -30,7 +31,6 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check specs. Every complaint names the file, the line and the key."""
-    from gauntlet.core.errors import SpecError
     from gauntlet.core.spec import load_spec
     from gauntlet.settings import settings
 
@@ -48,6 +48,44 @@ def validate(
     if not results:
         err.print("no spec found: name a YAML file or a folder that holds one")
     raise typer.Exit(USAGE if bad or not results else DONE)
+
+
+@app.command()
+def draft(
+    data: Annotated[str, typer.Argument(help="CSV or Parquet: a file, folder, glob or URL.")],
+    label: Annotated[str, typer.Option("--label", help="The column to predict.")],
+    model: Annotated[str | None, typer.Option("--model", help="Its name; default: the file's.")] = None,
+    event_time: Annotated[str | None, typer.Option("--time", help="When a row happened; without it, no time.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="A column that is unique.")] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Who a row is about.")] = None,
+    weight: Annotated[str | None, typer.Option("--weight", help="How much a row counts.")] = None,
+    protected: Annotated[list[str] | None, typer.Option("--protected", help="Never a feature, never printed.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option("--leave-out", help="Not a feature.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Default: MODEL.yaml in the models' folder.")] = None,
+) -> None:
+    """Write a first spec for a table: types, contract, every gate. What only a person can settle says TODO."""
+    import re
+
+    from gauntlet.adapters.column_facts import facts_of
+    from gauntlet.core.draft import Roles
+    from gauntlet.core.draft import draft as written
+    from gauntlet.core.spec import load_spec
+    from gauntlet.settings import settings
+
+    name = model or re.sub(r"\W+", "_", Path(data.rstrip("/*")).name.split(".")[0]).strip("_").lower()
+    path = to or settings().models / f"{name}.yaml"
+    roles = Roles(label, event_time, key, entity, weight, tuple(protected or ()), tuple(leave_out or ()))
+    with exit_codes():
+        if path.exists():
+            raise SpecError(f"{path} exists; move it away, or name another file with --to")
+        text = written(name, data, facts_of(data, settings().home / "scratch"), roles)
+        write_file(path, text)
+        try:
+            load_spec(path)
+        except SpecError:
+            path.unlink()
+            raise
+    out.print(f"wrote {path}: {text.count('TODO')} lines want a person; then gauntlet run {name}", markup=False)
 
 
 @app.command()
