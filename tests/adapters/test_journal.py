@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from gauntlet.adapters.journal import INCOMPLETE, JournalFiles
@@ -94,6 +95,19 @@ def test_columns_have_their_types(folder: Path) -> None:
     assert table.column("decision").to_pylist() == [1, None]
     assert table.column("features").to_pylist() == [None, b"ab"]
     assert table.column("entity").to_pylist() == ["e", "e"]
+
+
+def test_what_was_compacted_before_a_column_existed_is_still_read(folder: Path) -> None:
+    write_segment(folder, [a_row(START_US), a_row(START_US + 1)])
+    journal = JournalFiles(folder)
+    (made,) = journal.compact(MODEL, START + timedelta(days=1)).files
+    path = folder / MODEL / made
+    pq.write_table(pq.read_table(path).drop_columns(["explored", "propensity"]), path)
+    write_segment(folder, [a_row(START_US + 2, explored=1, propensity=0.01)], worker="w1")
+    table = journal.read(MODEL, START, seconds(1))
+    assert table.column("explored").to_pylist() == [None, None, 1]
+    assert table.column("propensity").to_pylist() == [None, None, 0.01]
+    assert table.column_names[-2:] == ["explored", "propensity"]
 
 
 @pytest.mark.parametrize(

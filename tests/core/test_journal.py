@@ -46,6 +46,8 @@ ROWS = st.lists(
         status=st.sampled_from([Status.OK, Status.FALLBACK, Status.ERROR]),
         error=WORD,
         features=st.one_of(st.none(), st.binary(max_size=40)),
+        explored=st.integers(0, 1),
+        propensity=st.floats(),
     ),
     max_size=20,
 )

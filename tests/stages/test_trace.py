@@ -106,6 +106,14 @@ def test_a_prediction_leads_to_its_version(world):
         trace(services, "r-2")
 
 
+def test_a_decision_of_the_exploration_reserve_is_told_as_one(world):
+    journal = MemoryJournal()
+    drawn = {"request_id": "r-1", "version_id": "v", "score": 0.25, "decision": 1, "explored": 1, "propensity": 0.005}
+    journal.append(MODEL, [drawn | {"at": world.clock.now()}])
+    (step,) = trace(replace(world.services, journal=journal), "r-1")
+    assert step.text.endswith("the exploration reserve decided 1, with a probability of 0.005")
+
+
 ANSWERED = {"request_id": "r-1", "arm": "stable", "version_id": "id-a", "score": 0.25, "decision": 0}
 
 

@@ -323,9 +323,19 @@ def _read_compacted(path: Path, window: tuple[int, int], seen: Set[Path]) -> _Pa
     first, last = told["span"]
     if not _overlap(first, last, window):
         return None
-    table = pq.read_table(path, page_checksum_verification=True).replace_schema_metadata(None)
+    table = _as_now(pq.read_table(path, page_checksum_verification=True).replace_schema_metadata(None))
     causes = [f"{told['worker']}: {text}" for text in _causes(told["marks"], window)]
     return _Part([_within(table, window)], causes)
+
+
+def _as_now(table: pa.Table) -> pa.Table:
+    """With the columns of today, in their order: null where a file is older than one of them."""
+    import pyarrow as pa
+
+    held = set(table.column_names)
+    return pa.table({
+        name: table.column(name) if name in held else pa.nulls(table.num_rows, kind) for name, kind in _types().items()
+    })
 
 
 def _microseconds(at: datetime) -> int:

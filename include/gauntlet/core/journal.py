@@ -66,6 +66,8 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("status", "word"),
     ("error", "word"),
     ("features", "bytes"),
+    ("explored", "int"),
+    ("propensity", "float"),
 )
 """Columns of a prediction, in the order of a row tuple; see :class:`Prediction` for their meaning."""
 
@@ -96,7 +98,7 @@ class Prediction(NamedTuple):
     other_score: float
     """The score of the version that did not answer; NaN where it was not scored or not valid."""
     decision: int
-    """Binary: 0 or 1; multiclass: class code; -1: none."""
+    """As it was given. Binary: 0 or 1; multiclass: class code; -1: none."""
     latency_us: int
     model_us: float
     """Time in the arm's own model, NaN where it was not measured."""
@@ -104,6 +106,10 @@ class Prediction(NamedTuple):
     error: str | None
     """Why a row is not ``ok``; of a good row: ``slow``, or what kept the challenger from scoring it as well."""
     features: bytes | None
+    explored: int = 0
+    """1: the decision was drawn by the exploration reserve, not taken by the model; the score is the model's."""
+    propensity: float = 1.0
+    """The probability with which this decision is given to this row; 1 without a reserve."""
 
 
 class Status:

@@ -111,6 +111,7 @@ def judge(
         stable_requests=int((~window.arm & window.settled).sum()),
         paired=int(window.paired.sum()),
         labels=window.labels,
+        explored=0 if window.explored is None else int((window.explored & window.settled).sum()),
         complete=window.complete,
         seconds_to_verdict=seconds_to_verdict(window, plan, until - since, verdicts, case.checks.scores),
     )

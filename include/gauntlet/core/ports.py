@@ -463,7 +463,8 @@ class JournalReader(Protocol):
 
     def read(self, model: str, since: datetime, until: datetime, rollout: str | None = None) -> pa.Table:
         """Rows with columns: request_id, at, epoch, rollout, version_id, arm, entity, bucket, score, other_score,
-        decision, latency_us, status, error. An incomplete window is marked in the table's schema metadata."""
+        decision, latency_us, status, error, explored, propensity. An incomplete window is marked in the table's schema
+        metadata."""
         ...
 
     def ended_before(self, model: str, before: datetime) -> Sequence[tuple[str, str]]:

@@ -72,9 +72,23 @@ class ModelSpec(Section):
         threshold = self.training.threshold is not None
         if complaints := list(self.gates.complaints(self.task, self.source, threshold=threshold)):
             raise ValueError("; ".join(complaints))
-        if complaints := [*training_complaints(self), *rollout_complaints(self)]:
+        if complaints := [*training_complaints(self), *rollout_complaints(self), *exploration_complaints(self)]:
             raise ValueError("; ".join(complaints))
         return self
+
+
+def exploration_complaints(spec: ModelSpec) -> list[str]:
+    """What an exploration reserve asks of the rest of the spec and does not find there."""
+    section = spec.serving.exploration
+    if section is None:
+        return []
+    if spec.task is Task.REGRESSION:
+        return ["serving.exploration: a regression takes no decision that could be another; remove it"]
+    if spec.task is Task.MULTICLASS and section.decide != "random":
+        return [f"serving.exploration.decide: {section.decide} is a decision of a binary model; use random"]
+    if spec.task is Task.BINARY and spec.training.threshold is None:
+        return ["serving.exploration: without training.threshold the model takes no decision that could be another"]
+    return []
 
 
 def load_spec(path: Path) -> ModelSpec:

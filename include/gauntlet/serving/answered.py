@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,6 +42,10 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     head: tuple[Any, ...]
     tail: tuple[Any, ...]
     """The journal's columns before and after the other version's score, the decision and the latency."""
+    propensity: float = 1.0
+    """The probability of the decision that is given."""
+    explored: bool = False
+    """Whether the exploration reserve has drawn it: ``prediction`` has its decision, and the model's score."""
 
 
 def decision_of(one: Answered) -> int | str | None:
@@ -51,6 +55,11 @@ def decision_of(one: Answered) -> int | str | None:
         return None
     classes = one.side.sidecar.classes
     return classes[code] if classes and one.prediction.scores is not None else code
+
+
+def with_reserve(answered: Sequence[Answered]) -> bool:
+    """Whether a protocol has to say of these rows which decisions were drawn."""
+    return any(one.side.explorer is not None for one in answered)
 
 
 def cause_of(failure: Exception) -> str:

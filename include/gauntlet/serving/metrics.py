@@ -27,6 +27,7 @@ HELP: dict[str, str] = {
     "gauntlet_slow_total": "Requests slower than the slow limit.",
     "gauntlet_input_deviations_total": "Accepted deviations from the training profile, by feature and kind.",
     "gauntlet_input_rejected_total": "Rejected rows, by feature and kind.",
+    "gauntlet_explored_total": "Decisions drawn by the exploration reserve, by model, version and decision given.",
     "gauntlet_shadow_total": "Rows for the other version after the response: scored, failed or dropped.",
     "gauntlet_journal_rows_total": "Rows handed to the journal.",
     "gauntlet_journal_lost_total": "Rows the journal had to drop.",

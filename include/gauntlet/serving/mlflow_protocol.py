@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet import __version__
 from gauntlet.core.records.model import Feature, FeatureKind
+from gauntlet.serving.answered import decision_of, with_reserve
 from gauntlet.serving.http import JSON, TEXT, Handler, Receive, Refused, Scope, Send, answer, answer_json, encode
 from gauntlet.serving.inputs import InputRejected, MalformedBody, entity_of, parse_lenient
 
@@ -68,9 +69,20 @@ class Invocations:
         entities = [entity_of(row, column, index) for index, row in enumerate(rows)]
         answers, _ = await app.answer_rows(model, rows, entities, app.next_id(), start, at)
         waiting = await app.settle(model, answers, start)
-        await answer_json(send, encode({"predictions": [_prediction(one) for one in answers]}))
+        await answer_json(send, encode({"predictions": [_prediction(one) for one in answers], **_drawn(answers)}))
         if waiting:
             app.after(model)
+
+
+def _drawn(answers: Sequence[Answered]) -> dict[str, Any]:
+    """With an exploration reserve, the decisions too: a client that made its own from the scores would undo it."""
+    if not with_reserve(answers):
+        return {}
+    return {
+        "decisions": [decision_of(one) for one in answers],
+        "explored": [one.explored for one in answers],
+        "propensities": [one.propensity for one in answers],
+    }
 
 
 def _prediction(one: Answered) -> float | tuple[float, ...]:

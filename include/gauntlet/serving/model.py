@@ -13,6 +13,7 @@ from hashlib import blake2b
 from time import perf_counter_ns
 from typing import Any
 
+from gauntlet.core.exploration import Explorer
 from gauntlet.core.journal import Status, hashed_entity
 from gauntlet.core.records.model import ModelSidecar
 from gauntlet.core.records.rollout import Arm, Routing
@@ -26,7 +27,7 @@ from gauntlet.serving.journal import Stream
 from gauntlet.serving.labels import key
 from gauntlet.serving.loader import LoadedVersion, golden_mismatch
 from gauntlet.serving.route import Route, Side, side_of
-from gauntlet.serving.scorer import Predictor
+from gauntlet.serving.scorer import Prediction, Predictor
 from gauntlet.serving.shadow import Shadow
 from gauntlet.serving.shared import ControlWords, Counters
 from gauntlet.serving.snapshot import Snapshot
@@ -44,6 +45,19 @@ _ALONE = Assignment(canary=False, bucket=-1, sticky=True, basis=Basis.HASH)
 _ALONE_ANONYMOUS = Assignment(canary=False, bucket=-1, sticky=False, basis=Basis.REQUEST)
 """Without a canary nobody is drawn, and a bucket would cost a hash."""
 _PINNED = {pin: Assignment(canary=pin, bucket=-1, sticky=False, basis=Basis.LISTED) for pin in (False, True)}
+
+
+def _drawn(
+    explorer: Explorer, own: Prediction, entity: str | None, request_id: str, index: int
+) -> tuple[Prediction, bool, float]:
+    """What is given in place of a model's own decision, for most the same; the score is never another.
+
+    Without an entity each row of a request is drawn for itself, and a request that is repeated by its id alike.
+    """
+    explored, given, propensity = explorer.draw(f"{request_id}/{index}" if entity is None else entity, own.decision)
+    if given != own.decision:
+        own = Prediction(own.score, given, own.scores)
+    return own, explored, propensity
 
 
 class ServedModel:
@@ -234,6 +248,9 @@ class ServedModel:
         except ScoringError as failure:
             raise self._stable_failed(stable, failure) from failure
         model_us = (perf_counter_ns() - began) / 1000
+        explored, propensity = False, 1.0
+        if stable.explorer is not None:
+            prediction, explored, propensity = _drawn(stable.explorer, prediction, entity, request_id, index)
         other = route.canary if route.weight or route.shadows else None
         return Answered(
             prediction,
@@ -261,7 +278,16 @@ class ServedModel:
                 prediction.score,
                 None if other is None else other.version_id,
             ),
-            (model_us, OK, None, stable.predictor.vector() if self._plain_vector else self._kept_features(stable)),
+            (
+                model_us,
+                OK,
+                None,
+                stable.predictor.vector() if self._plain_vector else self._kept_features(stable),
+                explored,
+                propensity,
+            ),
+            propensity,
+            explored,
         )
 
     def _answer_canary(
@@ -295,6 +321,9 @@ class ServedModel:
             except ScoringError as twice:
                 raise self._stable_failed(answered, twice) from twice
             self.canary_failed(route, error)
+        explored, propensity = False, 1.0
+        if answered.explorer is not None:
+            prediction, explored, propensity = _drawn(answered.explorer, prediction, entity, request_id, index)
         other = route.stable if route.weight and status is OK else None
         head = (
             request_id,
@@ -311,9 +340,23 @@ class ServedModel:
             prediction.score,
             None if other is None else other.version_id,
         )
-        tail = (model_us, status, error, self._kept_features(answered))
-        reusable = vector if route.same_vector else None
-        return Answered(prediction, answered, assignment, CANARY, own, route, other, typed, raw, reusable, head, tail)
+        tail = (model_us, status, error, self._kept_features(answered), explored, propensity)
+        return Answered(
+            prediction,
+            answered,
+            assignment,
+            CANARY,
+            own,
+            route,
+            other,
+            typed,
+            raw,
+            vector if route.same_vector else None,
+            head,
+            tail,
+            propensity,
+            explored,
+        )
 
     def needs_that_long(self, side: Side, vector: Vector) -> bool:
         """Time a slow row again: once may be the machine that took the processor away, not the model."""
@@ -393,6 +436,8 @@ class ServedModel:
             tally.values[tally.ok] += 1
         else:
             self._count(row.own.version_id, row.arm, row.tail[1])
+        if row.explored:
+            self._count_explored(row)
         if row.other is not None and self.shadow.take(row, latency_us):
             return True
         complete = (*row.head, NAN, row.prediction.decision, latency_us, *row.tail)
@@ -417,6 +462,10 @@ class ServedModel:
     def _count(self, version_id: str, arm: str, status: str) -> None:
         name = key("ml_prediction_requests_total", model=self.name, version=version_id, arm=arm, status=status)
         self.counters.add(name)
+
+    def _count_explored(self, row: Answered) -> None:
+        labels = {"model": self.name, "version": row.side.version_id, "decision": str(row.prediction.decision)}
+        self.counters.add(key("gauntlet_explored_total", **labels))
 
     def journal(self, row: tuple[Any, ...]) -> None:
         """Queue a complete row for the writer, or count it as lost."""

@@ -40,6 +40,10 @@ class RowAnswer(msgspec.Struct, omit_defaults=True, gc=False):
     arm: str
     sticky: bool
     scores: tuple[float, ...] | None = None
+    explored: bool = False
+    """Whether the decision was drawn by the exploration reserve, and is not the version's own."""
+    propensity: float = 1.0
+    """The probability with which the decision is given to such a row."""
 
 
 class BatchAnswer(msgspec.Struct, gc=False):
@@ -64,6 +68,10 @@ class SingleAnswer(msgspec.Struct, omit_defaults=True, gc=False):
     arm: str
     sticky: bool
     scores: tuple[float, ...] | None = None
+    explored: bool = False
+    """Whether the decision was drawn by the exploration reserve, and is not the version's own."""
+    propensity: float = 1.0
+    """The probability with which the decision is given to such a row."""
 
 
 class Predict:
@@ -164,6 +172,8 @@ def _single(model: str, request_id: str, one: Answered) -> bytes:
             one.arm,
             one.assignment.sticky,
             prediction.scores,
+            one.explored,
+            one.propensity,
         )
     )
 
@@ -174,7 +184,7 @@ def _single_with_own_id(model: str, request_id: str, one: Answered) -> bytes:
     if prediction.scores is not None:
         return _single(model, request_id, one)
     known = one.route.replies
-    case = (one.side.version_id, one.arm, one.assignment.sticky, prediction.decision)
+    case = (one.side.version_id, one.arm, one.assignment.sticky, prediction.decision, one.explored, one.propensity)
     head = known.get(case)
     if head is None:
         plain = msgspec.json.decode(_single(model, "", one), type=dict[str, Any])
@@ -229,6 +239,8 @@ def row_answer(one: Answered) -> RowAnswer:
         one.arm,
         one.assignment.sticky,
         prediction.scores,
+        one.explored,
+        one.propensity,
     )
 
 

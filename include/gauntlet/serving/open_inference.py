@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet import __version__
 from gauntlet.core.records.model import FeatureKind, Task
-from gauntlet.serving.answered import decision_of
+from gauntlet.serving.answered import decision_of, with_reserve
 from gauntlet.serving.http import JSON, Handler, Headers, Receive, Refused, Scope, Send, answer, answer_json, encode
 from gauntlet.serving.inputs import MalformedBody, entity_of, parse_lenient
 
@@ -190,13 +190,19 @@ class Infer:
             "model_name": model.name,
             "model_version": str(answers[0].side.version if answers else route.stable.version),
             "id": request_id,
-            "parameters": {"epoch": epoch, "arms": [one.arm for one in answers]},
+            "parameters": {"epoch": epoch, "arms": [one.arm for one in answers], **_drawn(answers)},
         }
         reply, headers = _reply(told, outputs, parameters.get("binary_data_output") is True, request.get("outputs"))
         waiting = await app.settle(model, answers, start)
         await answer(send, 200, reply, headers)
         if waiting:
             app.after(model)
+
+
+def _drawn(answers: Sequence[Answered]) -> dict[str, Any]:
+    if not with_reserve(answers):
+        return {}
+    return {"explored": [one.explored for one in answers], "propensities": [one.propensity for one in answers]}
 
 
 def _entity(parameters: Mapping[str, Any], row: Mapping[str, Any], column: str | None, index: int) -> str | None:

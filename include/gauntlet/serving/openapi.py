@@ -166,5 +166,7 @@ def _prediction() -> Schema:
             "version_id": {"type": "string"},
             "arm": {"enum": ["stable", "canary"]},
             "sticky": {"type": "boolean"},
+            "explored": {"type": "boolean", "description": "The exploration reserve has drawn the decision."},
+            "propensity": {"type": "number", "description": "Of the decision, where it is not certain."},
         },
     }

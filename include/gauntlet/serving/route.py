@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from gauntlet.core.exploration import Explorer
 from gauntlet.core.journal import Status
-from gauntlet.core.records.model import ModelSidecar
+from gauntlet.core.records.model import ModelSidecar, Task
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Splitter, weight_in_force
 from gauntlet.serving.config import ModelServing
@@ -44,6 +45,8 @@ class Side:
     predict: Callable[[Vector], Prediction]
     tallies: Mapping[str, Tally]
     """By arm: where a row that went well is counted."""
+    explorer: Explorer | None = None
+    """Draws the decisions that ignore this version; ``None`` where there are none."""
 
 
 class Route:
@@ -122,4 +125,11 @@ def side_of(
         predictor=predictor,
         predict=predictor.predict,
         tallies={arm: Tally(counters, sidecar.model, version.version_id, arm) for arm in Arm},
+        explorer=_explorer(sidecar, settings),
     )
+
+
+def _explorer(sidecar: ModelSidecar, settings: ModelServing) -> Explorer | None:
+    section = settings.serving.exploration
+    decisions = len(sidecar.classes or ()) if sidecar.task is Task.MULTICLASS else 2 * (sidecar.threshold is not None)
+    return Explorer(section, sidecar.model, decisions) if section is not None and decisions else None

@@ -73,8 +73,8 @@ class Shadow:
                 score, failure = self._other_score(row)
                 self._allowance_ns -= perf_counter_ns() - began
                 if failure is not None:
-                    model_us, status, _, features = tail
-                    tail = (model_us, status, SHADOW_FAILED + failure, features)
+                    model_us, status, _, *rest = tail
+                    tail = (model_us, status, SHADOW_FAILED + failure, *rest)
             else:
                 self._count("dropped")
             self._model.journal((*row.head, score, row.prediction.decision, latency_us, *tail))

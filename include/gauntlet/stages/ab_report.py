@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gauntlet.core.ab import report
 from gauntlet.core.errors import MissingRecord
 from gauntlet.core.live.units import before, request_metrics, unit_means, units_of
-from gauntlet.core.live.window import drawn
+from gauntlet.core.live.window import drawn, explored
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ab import ABReport
 from gauntlet.core.records.model import Task
@@ -72,7 +72,8 @@ def _metrics(services: Services, spec: ModelSpec, state: RolloutState, table: pa
         thresholds=(report_.stable_threshold, report_.candidate_threshold),
     ).items():
         if values.error is None:
-            metrics[name] = np.where(arm, values.canary, values.stable)
+            own = np.where(arm, values.canary, values.stable)
+            metrics[name] = np.where(explored(table), np.nan, own)
     return metrics
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet.core import diversity, monitoring
 from gauntlet.core.duration import words
 from gauntlet.core.errors import DataRejected, GauntletError, InfrastructureError
+from gauntlet.core.live.window import explored
 from gauntlet.core.monitoring import Found, found, merged, unseen_metric, watched
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
@@ -166,6 +167,7 @@ def decided(services: Services, run: RunContext, spec: ModelSpec, champion: Serv
     own = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["version_id"], champion.version_id))
     made = table["decision"].filter(own).to_pylist()
     past = [value for _, value in past_values(services, run, Layer.MODEL).get(diversity.VALUE, [])]
+    own = pc.and_not(own, explored(table))
     return [diversity.decision_diversity(made, past, section.diversity_drop)]
 
 

@@ -85,12 +85,19 @@ def _of_prediction(services: Services, model: str, request: str) -> Iterator[Tra
             kind="prediction",
             subject=request,
             text=f"{row['at']:%Y-%m-%d %H:%M:%S} {row['arm']} {row['version_id']} answered {row['score']:.6g} "
-            f"at routing epoch {row['epoch']} ({row['status']})",
+            f"at routing epoch {row['epoch']} ({row['status']}){_drawn(row)}",
         )
         if row["other_version_id"] and math.isfinite(row["other_score"]):
             yield _instead(services, model, request, row)
     for version in dict.fromkeys(row["version_id"] for row in found if row["version_id"]):
         yield from _of_model(services, model, version)
+
+
+def _drawn(row: Mapping[str, Any]) -> str:
+    """That the decision was not the version's own, where the exploration reserve has drawn it."""
+    if row.get("explored") != 1:
+        return ""
+    return f"; the exploration reserve decided {row['decision']}, with a probability of {row['propensity']:.4g}"
 
 
 def _instead(services: Services, model: str, request: str, row: Mapping[str, Any]) -> TraceStep:

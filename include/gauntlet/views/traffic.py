@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gauntlet.core.live.window import explored
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
 
@@ -51,6 +52,8 @@ class Live(Record):
     seconds: float
     """Length of one moment."""
     rows: int
+    explored: int
+    """Rows whose decision the exploration reserve has drawn."""
     moments: tuple[Moment, ...]
     p50_ms: float | None
     p95_ms: float | None
@@ -78,6 +81,7 @@ def live(services: Services, model: str, minutes: int = 5) -> Live:
         until=until,
         seconds=step,
         rows=table.num_rows,
+        explored=int(explored(table).sum()),
         moments=tuple(_moments(table, latency, since, step)) if table.num_rows else (),
         p50_ms=quantiles[0],
         p95_ms=quantiles[1],

@@ -29,6 +29,8 @@ DEFAULTS: Mapping[str, Any] = {
     "latency_us": 0,
     "status": "ok",
     "error": None,
+    "explored": 0,
+    "propensity": 1.0,
 }
 
 

@@ -29,6 +29,8 @@ def product(name: str, metric: ProductMetric) -> Metric:
     """
 
     def judged(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
+        # What a request was worth follows from the decision it was given, which must be its version's.
+        window = window.undrawn
         values = window.products.get(name)
         if values is None or values.error is not None:
             why = values.error if values else "no values were measured"

@@ -125,10 +125,13 @@ def score_shift(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
 
 
 def decision_rate(window: Window, case: Case) -> tuple[MetricVerdict, ...]:
-    """Share of positive decisions, each version at its own threshold, beyond the holdout's difference."""
+    """Share of positive decisions, each version at its own threshold, beyond the holdout's difference.
+
+    Without the requests whose decision the exploration reserve has drawn: nobody was given either version's.
+    """
     if case.stable_threshold is None or case.canary_threshold is None:
         return ()
-    stable, canary, pairs = _score_samples(window, case)
+    stable, canary, pairs = _score_samples(window.undrawn, case)
     if min(stable.size, canary.size) < case.checks.scores:
         return (too_few("decision_rate", stable, canary, case),)
     yes_stable, yes_canary = stable >= case.stable_threshold, canary >= case.canary_threshold

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gauntlet.core.journal import Status
+from gauntlet.core.live.window import explored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ LEAST_BEFORE = 0.5
 
 
 def request_metrics(table: pa.Table, *, binary: bool) -> dict[str, Floats]:
-    """Of every journal row: whether it was answered by its arm, how fast, with what score and decision."""
+    """Of every journal row: whether it was answered by its arm, how fast, with what score and decision of its own."""
     import numpy as np
 
     answered = np.asarray([status == Status.OK for status in table.column("status").to_pylist()], dtype=bool)
@@ -32,7 +33,7 @@ def request_metrics(table: pa.Table, *, binary: bool) -> dict[str, Floats]:
     }
     if binary:
         decided = np.asarray([math.nan if one is None else one for one in table.column("decision").to_pylist()], float)
-        metrics["decision"] = np.where(answered & (decided >= 0), decided, np.nan)
+        metrics["decision"] = np.where(answered & (decided >= 0) & ~explored(table), decided, np.nan)
     return metrics
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,15 @@ class Window:
     products: Mapping[str, Product] = field(default_factory=dict)
     note: str = ""
     """Why labels could not be had, where they could not."""
+    explored: Mask | None = None
+    """Rows whose decision was drawn by the exploration reserve. Their scores are evidence like any others."""
+
+    @property
+    def undrawn(self) -> Window:
+        """Without the rows that the reserve has decided: what follows from decisions is judged on these."""
+        if self.explored is None or not self.explored.any():
+            return self
+        return replace(self, settled=self.settled & ~self.explored)
 
     @property
     def judged(self) -> Mask:
@@ -119,17 +128,17 @@ def read_window(
     at = table.column("at").cast("timestamp[us]").cast("int64").to_numpy()
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(at[rows], kind="stable")]
-    arm, answered = _says(table, "arm", Arm.CANARY)[rows], _says(table, "status", Status.OK)[rows]
+    arm, answered = says(table, "arm", Arm.CANARY)[rows], says(table, "status", Status.OK)[rows]
     stable, canary = _scores(_numbers(table, "score")[rows], _numbers(table, "other_score")[rows], arm, answered)
     return Window(
         share=weight_ppm / PPM,
         arm=arm,
-        unit=_units(table)[rows],
+        unit=unit_numbers(table)[rows],
         stable=stable,
         canary=canary,
         # A "slow" challenger answered: that is for the latency to say, for a slow host slows both arms.
         failed=~answered,
-        fell_back=_says(table, "status", Status.FALLBACK)[rows],
+        fell_back=says(table, "status", Status.FALLBACK)[rows],
         invalid=_begins(table, "error", INVALID)[rows],
         latency_ms=_numbers(table, "latency_us")[rows] / 1000.0,
         settled=at[rows] >= int(settled_from.timestamp() * 1e6),
@@ -139,6 +148,7 @@ def read_window(
         mature=_says_true(table, "mature")[rows],
         products={name: _of_rows(values, rows) for name, values in (products or {}).items()},
         note=(table.schema.metadata or {}).get(LABELS_NOTE, b"").decode(),
+        explored=explored(table)[rows],
     )
 
 
@@ -147,8 +157,8 @@ def drawn(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: int) ->
     kept: Mask = (
         (_numbers(table, "weight_ppm") == weight_ppm)
         & (_numbers(table, "epoch") >= step_epoch)
-        & _says(table, "rollout", rollout)
-        & ~_says(table, "basis", Basis.LISTED)
+        & says(table, "rollout", rollout)
+        & ~says(table, "basis", Basis.LISTED)
     )
     return kept
 
@@ -198,7 +208,8 @@ def _begins(table: pa.Table, name: str, start: str, *, whole: bool = False) -> M
     return np.isin(codes, wanted)
 
 
-def _says(table: pa.Table, name: str, word: str) -> Mask:
+def says(table: pa.Table, name: str, word: str) -> Mask:
+    """Where a text column says exactly this."""
     return _begins(table, name, word, whole=True)
 
 
@@ -216,7 +227,7 @@ def _of_rows(values: Product, rows: Ints) -> Product:
 
 def scores_of(table: pa.Table) -> tuple[Floats, Floats, Mask]:
     """Of every row: the champion's score, the challenger's, and whether it was in the canary arm."""
-    arm, answered = _says(table, "arm", Arm.CANARY), _says(table, "status", Status.OK)
+    arm, answered = says(table, "arm", Arm.CANARY), says(table, "status", Status.OK)
     stable, canary = _scores(_numbers(table, "score"), _numbers(table, "other_score"), arm, answered)
     return stable, canary, arm
 
@@ -231,7 +242,18 @@ def _scores(answer: Floats, other: Floats, arm: Mask, answered: Mask) -> tuple[F
     return stable, canary
 
 
-def _units(table: pa.Table) -> Ints:
+def explored(table: pa.Table) -> Mask:
+    """Rows whose decision was drawn by the exploration reserve: it says nothing about the version that answered."""
+    import numpy as np
+
+    if "explored" not in table.column_names:
+        return np.zeros(table.num_rows, dtype=bool)
+    # Rows are null that are older than the column.
+    return np.asarray(table.column("explored").fill_null(0).to_numpy() == 1, dtype=bool)
+
+
+def unit_numbers(table: pa.Table) -> Ints:
+    """Of every row who it is about, as a number: its entity's, or one of its own where there is none."""
     import numpy as np
 
     codes, words = _words(table, "entity")

@@ -107,7 +107,7 @@ class CanaryAnalysis(Record):
     paired: int = 0
     labels: int = 0
     explored: int = 0
-    """Requests whose decision the exploration reserve has drawn: no evidence about decisions and what they are worth."""
+    """Requests that the exploration reserve has decided: no evidence about decisions and what they are worth."""
     complete: bool = True
     seconds_to_verdict: float | None = None
     """At the traffic seen, how long until the step's least counts are there."""

@@ -43,6 +43,20 @@ class JournalPolicy(Section):
     entity: Literal["plain", "hash", "none"] = "plain"
 
 
+MOST_EXPLORED = 0.05
+
+
+class ExplorationSection(Section):
+    """A reserve of decisions that ignores the model, so that labels exist where its own decisions would leave none."""
+
+    share: float = Field(ge=0.000_001, le=MOST_EXPLORED)
+    """Of the entities, of the requests where there is no entity; at most one in twenty."""
+    decide: Literal["random", "positive", "negative"] = "random"
+    """What is decided in the model's place: each decision as likely as another, or of a binary model always 1 or 0."""
+    seed: str = Field(min_length=1, default="exploration")
+    """Another one draws other entities."""
+
+
 class ServingSection(Section):
     """How one model is served."""
 
@@ -59,3 +73,5 @@ class ServingSection(Section):
     breaker_errors: int = Field(ge=1, default=5)
     """Challenger errors of one worker within ``breaker_window_s`` that take it out of traffic at once."""
     breaker_window_s: float = Field(gt=0, default=10.0)
+    exploration: ExplorationSection | None = None
+    """``None``: every decision is the model's."""

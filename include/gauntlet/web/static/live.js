@@ -56,6 +56,7 @@ export const live = {
         figure("p95", `${number(data.p95_ms, 3)} ms`),
         figure("p99", `${number(data.p99_ms, 3)} ms`),
         figure("Errors", `${number((100 * errors) / data.rows, 3)} %`),
+        data.explored ? figure("Explored", `${number((100 * data.explored) / data.rows, 3)} %`) : null,
       ),
       data.incomplete ? el("p", { class: "notice" }, `The journal of this window is not whole: ${data.incomplete}`) : null,
       el(
