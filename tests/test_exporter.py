@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.gates import GateReceipt, GateVerdict, PromotionDecision
 from gauntlet.core.records.ledger import DrillReport, RollbackReport
 from gauntlet.core.records.rollout import ServedVersion
-from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision, TriggerKind, run_name
 from gauntlet.exporter import GAUGES, PipelineCollector
 from gauntlet.settings import Settings
 
@@ -136,6 +136,30 @@ def test_a_model_without_history_has_no_numbers_it_cannot_have(services: Service
     assert found["gauntlet_unreadable_models", ()] == 0
     names = {name for name, _ in found}
     assert not names & {"gauntlet_champion_info", "gauntlet_gate_satisfied", "gauntlet_recovery_seconds"}
+
+
+def test_hourly_drift_checks_do_not_hide_that_the_nightly_is_missing(services: Services) -> None:
+    def decided(run: str, at: datetime) -> None:
+        decision = TriggerDecision(
+            model=MODEL,
+            run=run,
+            as_of=at,
+            action=TriggerAction.SKIP,
+            kind=TriggerKind.SCHEDULE,
+            reason="calm",
+            evidence={},
+            decision_id=run,
+            decided_at=at,
+        )
+        services.records.put(f"{MODEL}/{run}", decision)
+
+    for hour in range(3):
+        name = run_name(f"{MODEL}__drift_check", f"scheduled__{hour}")
+        decided(name, AT + timedelta(hours=hour))
+        if hour == 0:
+            assert ("gauntlet_nightly_decided_timestamp_seconds", (("model", MODEL),)) not in samples(services)
+            decided(run_name(f"{MODEL}__retrain", "scheduled__night"), AT)
+    assert number(samples(services), "gauntlet_nightly_decided_timestamp_seconds") == AT.timestamp()
 
 
 def test_a_night_is_told_gate_by_gate(services: Services) -> None:

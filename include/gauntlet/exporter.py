@@ -8,6 +8,7 @@ same whoever serves them. A model whose records cannot be read is missing from t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import GauntletError
@@ -18,7 +19,7 @@ from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import DrillReport, RollbackReport
 from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, Severity
 from gauntlet.core.records.rollout import PPM, RolloutState
-from gauntlet.core.records.run import RunContext
+from gauntlet.core.records.run import RunContext, TriggerDecision, is_nightly
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -29,6 +30,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gauntlet_champion_info": ("The version that serves.", ("version", "version_id")),
     "gauntlet_champion_since_timestamp_seconds": ("Since when the champion serves.", ()),
     "gauntlet_run_opened_timestamp_seconds": ("When the newest run was opened.", ()),
+    "gauntlet_nightly_decided_timestamp_seconds": ("When the newest nightly run decided whether to retrain.", ()),
     "gauntlet_gate_satisfied": ("Whether a gate of the newest judged run let its candidate through.", ("gate",)),
     "gauntlet_promotion_satisfied": ("Whether the newest judged candidate may be promoted.", ()),
     "gauntlet_promotion_decided_timestamp_seconds": ("When that was decided.", ()),
@@ -48,6 +50,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gauntlet_unreadable_models": ("Models whose records could not be read at this scrape.", ()),
 }
 
+DECISIONS = 1000
+"""Decisions back in which the newest nightly is searched for: hourly drift checks decide too, so this is a month."""
 Sample = tuple[str, tuple[str, ...], float]
 """Metric, values of its own labels, value."""
 
@@ -114,6 +118,9 @@ def _traffic(services: Services, model: str) -> Iterator[Sample]:
 def _night(services: Services, model: str) -> Iterator[Sample]:
     for run in services.records.newest(model, RunContext):
         yield "gauntlet_run_opened_timestamp_seconds", (), run.opened_at.timestamp()
+    nightly = (one for one in services.records.newest(model, TriggerDecision, limit=DECISIONS) if is_nightly(one.run))
+    for decided in islice(nightly, 1):
+        yield "gauntlet_nightly_decided_timestamp_seconds", (), decided.decided_at.timestamp()
     for receipt in services.records.newest(model, GateReceipt):
         for gate, each in services.records.named(f"{model}/{receipt.run}", GateReceipt).items():
             yield "gauntlet_gate_satisfied", (gate,), float(each.satisfied)

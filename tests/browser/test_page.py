@@ -19,6 +19,7 @@ VIEWS = {
     "canary": "canvas",
     "live": "canvas",
     "alerts": ".empty",
+    "triage": "tbody tr",
     "audit": "tbody tr",
 }
 WHY = "looked at it with the vendor, fixed"

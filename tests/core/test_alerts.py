@@ -201,6 +201,17 @@ def test_symptoms_with_the_same_news_come_in_one_message() -> None:
     assert all(each.key in message.body for each in many)
 
 
+def test_a_message_leads_to_the_dashboard_and_to_each_symptoms_own_section() -> None:
+    found = [symptom(Layer.DATA, key) for key in ("volume", "missing_rate.income", "missing_rate.amount")]
+    links = ["Dashboard: http://d", "What to do: gauntlet triage m"]
+    folded = fold("m", [], [report(Layer.DATA, *found)], AlertsSection(), START, links=links, runbook="docs/runbook.md")
+    assert folded.messages[0].body.splitlines()[-4:] == [
+        *links,
+        "Runbook: docs/runbook.md#alert-datamissing_rate",
+        "Runbook: docs/runbook.md#alert-datavolume",
+    ]
+
+
 LOOKS = st.lists(
     st.tuples(*[
         st.tuples(

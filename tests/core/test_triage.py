@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from gauntlet.cli.app import app
 from gauntlet.core.records.incident import Event, Remedy
 from gauntlet.core.records.monitoring import Alert, Layer, Severity
 from gauntlet.core.triage import Facts, advise, beside
 
+ROOT = Path(__file__).parents[2]
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 
@@ -92,7 +97,14 @@ def test_a_service_that_does_not_answer_is_never_nothing_to_do() -> None:
         ("data.drift", Remedy.RETRAIN),
         ("data.skew.income", Remedy.FEED),
         ("data.volume", Remedy.FEED),
+        ("data.mean_shift.income", Remedy.FEED),
+        ("data.sigma_ratio.income", Remedy.FEED),
+        ("data.range.income", Remedy.FEED),
+        ("model.prediction", Remedy.LOOK),
+        ("model.label", Remedy.LOOK),
+        ("product.approvals", Remedy.LOOK),
         ("service.latency", Remedy.SERVICE),
+        ("model.unseen", Remedy.SERVICE),
     ],
 )
 def test_each_symptom_has_its_remedy(key: str, remedy: Remedy) -> None:
@@ -101,23 +113,44 @@ def test_each_symptom_has_its_remedy(key: str, remedy: Remedy) -> None:
 
 def test_the_threshold_moves_only_in_a_band_that_was_approved() -> None:
     assert remedies(facts("business.approvals", band=(0.1, 0.2))) == [Remedy.THRESHOLD]
-    assert remedies(facts("business.approvals")) == [Remedy.NOTHING]
+    assert remedies(facts("business.approvals")) == [Remedy.LOOK]
 
 
-def test_every_advice_is_one_command() -> None:
-    everything = facts(
-        "service.errors",
-        "data.volume",
-        "model.calibration.served",
-        "model.performance.source",
-        "business.x",
-        champion_since=START,
-        band=(0.1, 0.2),
-        golden=False,
-    )
-    for advice in advise(everything):
+EVERYTHING = facts(
+    "service.errors",
+    "data.volume",
+    "model.calibration.served",
+    "model.performance.source",
+    "business.x",
+    champion_since=START,
+    canary=True,
+    canary_since=START,
+    band=(0.1, 0.2),
+    golden=False,
+)
+
+
+def test_the_quickest_comes_first_and_nothing_twice() -> None:
+    assert remedies(EVERYTHING) == [remedy for remedy in Remedy if remedy not in (Remedy.NOTHING, Remedy.LOOK)]
+
+
+def test_every_advice_is_one_command_that_is_there() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for advice in (*advise(EVERYTHING), *advise(facts("model.prediction"))):
         assert advice.command is not None
-        assert advice.command.startswith("gauntlet ")
+        program, name, *words = shlex.split(advice.command.replace("--to …", "--to 0.15"))
+        command = commands[name]
+        if name == "line":
+            command, words = command.commands[words[0]], words[1:]
+        assert program == "gauntlet"
+        command.make_context(name, words)  # Raises where an argument or option is wrong or missing.
+
+
+def test_what_is_done_by_a_dag_is_done_by_one_that_is_there() -> None:
+    dags = {advice.remedy: advice.dag for advice in advise(EVERYTHING)}
+    assert {remedy for remedy, dag in dags.items() if dag is None} == {Remedy.SERVICE, Remedy.FEED}
+    files = {path.stem for path in (ROOT / "dags").glob("*.py")}
+    assert {dag.removeprefix("m__") for dag in dags.values() if dag} <= files
 
 
 def test_events_are_put_beside_the_symptom() -> None:

@@ -60,12 +60,13 @@ def test_every_rule_is_tried(promtool: str) -> None:
     assert tried == {rule["alert"] for rule in rules()}
 
 
-def test_every_rule_says_what_to_do() -> None:
+def test_every_rule_says_what_to_do_in_a_section_of_its_own() -> None:
     anchors = {_anchor(title) for title in _HEADING.findall((ROOT / "docs" / "runbook.md").read_text())}
     for rule in rules():
         assert rule["annotations"]["summary"], rule["alert"]
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
         assert page == "docs/runbook.md"
+        assert anchor == f"alert-{rule['alert'].lower()}"
         assert anchor in anchors, f"{rule['alert']}: no section {anchor!r} in the runbook"
         assert rule["labels"]["severity"] in ("page", "ticket", "none")
 

@@ -94,7 +94,8 @@ def triage(model: Model, as_json: AsJson = False) -> None:
         for event in found.timeline[-30:]
     ]
     show_table("Timeline", ("UTC", "", "", ""), rows)
-    show_table("What to do", ("", "", ""), [(a.remedy.value, a.command, a.reason) for a in found.advice])
+    advice = [(a.remedy.value, a.command, a.dag or "", a.reason) for a in found.advice]
+    show_table("What to do", ("", "command", "or DAG", ""), advice)
 
 
 def postmortem(

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, Message, MessageKind, Severity, Symptom
+from gauntlet.core.runbook import section
 from gauntlet.core.specs.monitoring import AlertsSection
 
 EXPLAINS: Mapping[Layer, tuple[Layer, ...]] = {
@@ -24,6 +25,8 @@ EXPLAINS: Mapping[Layer, tuple[Layer, ...]] = {
     Layer.BUSINESS: (Layer.SERVICE, Layer.DATA, Layer.MODEL, Layer.PRODUCT),
 }
 """Which layers' open alerts explain a symptom. Service and data are both roots: neither follows from the other."""
+Ways = tuple[Sequence[str], str | None]
+"""The links of every message, and the runbook."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def fold(
     *,
     zone: str = "UTC",
     links: Sequence[str] = (),
+    runbook: str | None = None,
     champion_since: datetime | None = None,
 ) -> Folded:
     """Take one look's reports into the open alerts.
@@ -54,7 +58,8 @@ def fold(
         policy: when an alert clears, when it is worse, when it is quiet.
         now: when.
         zone: of the quiet hours.
-        links: lines at the end of every message: dashboard, runbook, command.
+        links: lines at the end of every message: dashboard, command.
+        runbook: address of the page with a section for every kind of alert.
         champion_since: since when the present champion serves; what was last seen of an earlier one clears without
             evidence about this one.
     """
@@ -69,7 +74,7 @@ def fold(
     after = _explained(after)
     quiet = is_quiet(policy, now, zone)
     told = [(alert, kind) for alert in after.values() if (kind := _news(alert, policy, quiet=quiet)) is not None]
-    messages = _messages(model, told, now, links)
+    messages = _messages(model, told, now, (links, runbook))
     sent = {alert.key for alert, _ in told}
     final = {key: _sent(alert, now) if key in sent else alert for key, alert in after.items()}
     changed = tuple(alert for key, alert in sorted(final.items()) if alert != before.get(key))
@@ -164,16 +169,14 @@ def _sent(alert: Alert, now: datetime) -> Alert:
     return alert.model_copy(update={"sent_at": now, "sent_severity": alert.severity, "sent_beyond": alert.beyond})
 
 
-def _messages(
-    model: str, told: Sequence[tuple[Alert, MessageKind]], now: datetime, links: Sequence[str]
-) -> tuple[Message, ...]:
+def _messages(model: str, told: Sequence[tuple[Alert, MessageKind]], now: datetime, ways: Ways) -> tuple[Message, ...]:
     """One message for everything with the same news in the same layer and of the same severity."""
 
     def group(each: tuple[Alert, MessageKind]) -> tuple[str, str, str]:
         return each[0].layer.value, each[0].severity.value, each[1].value
 
     return tuple(
-        _message(model, [alert for alert, _ in members], now, links, *_parsed(which))
+        _message(model, [alert for alert, _ in members], now, ways, *_parsed(which))
         for which, grouped in groupby(sorted(told, key=lambda each: (group(each), each[0].key)), key=group)
         if (members := list(grouped))
     )
@@ -187,7 +190,7 @@ def _message(
     model: str,
     alerts: Sequence[Alert],
     now: datetime,
-    links: Sequence[str],
+    ways: Ways,
     layer: Layer,
     severity: Severity,
     kind: MessageKind,
@@ -201,7 +204,14 @@ def _message(
         layer=layer,
         severity=severity,
         subject=f"{model} {layer.value}: {word}{alerts[0].sentence[:160]}{count}",
-        body="\n".join([*lines, "", *links]).strip(),
+        body="\n".join([*lines, "", *_onwards(alerts, ways)]).strip(),
         keys=tuple(alert.key for alert in alerts),
         at=now,
     )
+
+
+def _onwards(alerts: Sequence[Alert], ways: Ways) -> list[str]:
+    """Where a reader goes next: the given links, and the runbook's section of each kind of symptom."""
+    links, runbook = ways
+    sections = dict.fromkeys(section(runbook, alert.key) for alert in alerts) if runbook else ()
+    return [*links, *(f"Runbook: {where}" for where in sections)]

@@ -5,19 +5,31 @@ Infrastructure before data before model; what takes minutes before what takes a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.incident import Advice, Event, Remedy
 from gauntlet.core.records.monitoring import Alert, Layer, Severity
+from gauntlet.core.runbook import UNSEEN, heading, kind_of
 
 SUSPECT = timedelta(hours=24)
 """A change this short before a symptom may be its cause."""
 AFTER = timedelta(minutes=5)
 """A look comes late: a change may be the cause though it was recorded this much after the symptom was seen."""
 DEPLOYS = ("rollout", "promotion", "rollback", "routing")
-INPUT_FAULTS = ("missing_rate", "dtype", "categories", "skew", "volume", "freshness", "quality")
+INPUT_FAULTS = (
+    *("missing_rate", "mean_shift", "sigma_ratio", "categories", "dtype", "range", "quality"),
+    *("skew", "volume", "freshness"),
+)
+DAGS: Mapping[Remedy, str] = {
+    Remedy.ABORT: "rollout_command",
+    Remedy.ROLLBACK: "rollback",
+    Remedy.THRESHOLD: "set_threshold",
+    Remedy.RECALIBRATE: "recalibrate",
+    Remedy.RETRAIN: "retrain",
+}
+"""The manual DAG that does what the command does."""
 
 
 class Facts(Record):
@@ -39,9 +51,25 @@ class Facts(Record):
 
 
 def advise(facts: Facts) -> tuple[Advice, ...]:
-    """Everything that is worth doing, the first first; nothing wrong, and it could be looked at: nothing to do."""
-    found = list(_advices(facts))
-    return tuple(found) or (Advice(remedy=Remedy.NOTHING, reason="no alert is open", command=None),)
+    """Everything that is worth doing, the quickest first; nothing wrong, and it could be looked at: nothing to do."""
+    found: dict[Remedy, Advice] = {}
+    for advice in _advices(facts):
+        dag = DAGS.get(advice.remedy)
+        found.setdefault(advice.remedy, advice.model_copy(update={"dag": f"{facts.model}__{dag}" if dag else None}))
+    quickest = tuple(found[remedy] for remedy in Remedy if remedy in found)
+    return quickest or (_nothing_known(facts),)
+
+
+def _nothing_known(facts: Facts) -> Advice:
+    """An open alert without a remedy is never nothing to do."""
+    if not facts.alerts:
+        return Advice(remedy=Remedy.NOTHING, reason="no alert is open", command=None)
+    first = facts.alerts[0]
+    return Advice(
+        remedy=Remedy.LOOK,
+        reason=f"{first.sentence}; no command mends this: read {heading(kind_of(first.key))!r} in the runbook",
+        command=f"gauntlet explain champion --model {facts.model}",
+    )
 
 
 def _advices(facts: Facts) -> Iterable[Advice]:
@@ -62,8 +90,9 @@ def _advices(facts: Facts) -> Iterable[Advice]:
         )
     if facts.previous and _suspect(facts.champion_since, start) and _harmed(alerts):
         yield _rollback(model, "the champion became one shortly before the first symptom")
-    if Layer.SERVICE in layers or facts.service is not None:
-        reason = _sentences(alerts, Layer.SERVICE) or facts.service or ""
+    blind = "; ".join(alert.sentence for alert in alerts if kind_of(alert.key) == UNSEEN)
+    if Layer.SERVICE in layers or facts.service is not None or blind:
+        reason = _sentences(alerts, Layer.SERVICE) or facts.service or blind
         yield Advice(remedy=Remedy.SERVICE, reason=reason, command="gauntlet doctor")
     yield from _about_data(model, alerts)
     yield from _about_model(facts, alerts)

@@ -54,6 +54,7 @@ def raise_alerts(services: Services, run: RunContext) -> AlertRound:
         services.clock.now(),
         zone=spec.schedule.timezone,
         links=_links(spec),
+        runbook=spec.owner.runbook,
         champion_since=services.ledger.champion(run.model).since,
     )
     for alert in folded.alerts:
@@ -112,7 +113,7 @@ def _labels(message: Message, spec: ModelSpec) -> dict[str, str]:
 
 
 def _links(spec: ModelSpec) -> list[str]:
-    lines = [f"What to do: gauntlet triage {spec.model}", f"Runbook: {spec.owner.runbook}"]
+    lines = [f"What to do: gauntlet triage {spec.model}"]
     return ([f"Dashboard: {spec.alerts.dashboard}"] if spec.alerts.dashboard else []) + lines
 
 

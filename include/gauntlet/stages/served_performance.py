@@ -37,7 +37,7 @@ def served_performance(services: Services, run: RunContext, spec: ModelSpec, cha
         note = f"{table.num_rows} answers with matured labels of {section.minimum_rows}"
         values = {"labelled": float(table.num_rows)}
         return found((), values, [note], looked=False, unjudged=performance_keys("served"))
-    baseline = _baseline(services, run, champion)
+    baseline = baseline_of(services, run, champion)
     symptoms, unjudged, notes = [], [], []
     values = {"labelled": float(table.num_rows)}
     for part, performance in _judged(spec, baseline, table, section):
@@ -81,7 +81,8 @@ def _with_slices(spec: ModelSpec) -> ModelSpec:
     return spec.model_copy(update={"rollout": spec.rollout.model_copy(update={"metrics": metrics})})
 
 
-def _baseline(services: Services, run: RunContext, champion: ServedVersion) -> pa.Table:
+def baseline_of(services: Services, run: RunContext, champion: ServedVersion) -> pa.Table:
+    """The champion's evaluation on its holdout; :class:`DataRejected` when none is stored."""
     import pyarrow.parquet as pq
 
     identities = {champion.version_id, champion.release_digest}

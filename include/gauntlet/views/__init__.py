@@ -13,6 +13,7 @@ from gauntlet.views.canaries import RolloutPage, Rollouts, rollout, rollouts
 from gauntlet.views.drift_map import DriftMap, FeaturePage, drift, feature
 from gauntlet.views.explanation import Explanation, Sentence, explain
 from gauntlet.views.facts import Night, Status, night, nights, status
+from gauntlet.views.incident import Triage, triage
 from gauntlet.views.links import Places, mlflow_address, report_page, runbook
 from gauntlet.views.run_page import RunPage, run
 from gauntlet.views.serving_now import Models, Registry, Serving, models, registry, serving
@@ -42,6 +43,7 @@ __all__ = [
     "Status",
     "Trail",
     "Trend",
+    "Triage",
     "act",
     "alerts",
     "drift",
@@ -63,4 +65,5 @@ __all__ = [
     "strip",
     "trail",
     "trend",
+    "triage",
 ]

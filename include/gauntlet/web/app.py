@@ -72,6 +72,7 @@ def create_app(dependencies: Sequence[Any]) -> FastAPI:
         (f"{one}/rollouts/{{rollout}}", rollout, views.RolloutPage),
         (f"{one}/live", live, views.Live),
         (f"{one}/alerts", alerts, views.Alerts),
+        (f"{one}/triage", triage, views.Triage),
         (f"{one}/audit", trail, views.Trail),
         (f"{one}/explain/{{subject:path}}", explain, views.Explanation),
     ):
@@ -182,6 +183,11 @@ def live(model: Model, minutes: Annotated[int, Query(ge=1, le=1440)] = 5) -> Res
 def alerts(model: Model) -> Response:
     """What has been raised."""
     return _json(views.alerts(services(), model))
+
+
+def triage(model: Model) -> Response:
+    """An incident in the order that finds causes."""
+    return _json(views.triage(services(), model))
 
 
 def trail(model: Model, limit: Nights = 100, before: Sequence64 = None) -> Response:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.base import Instant, Record
-from gauntlet.core.records.monitoring import Alert
+from gauntlet.core.records.monitoring import Alert, Layer
 
 
 class Remedy(StrEnum):
@@ -20,14 +20,16 @@ class Remedy(StrEnum):
     THRESHOLD = "move the threshold"
     RECALIBRATE = "recalibrate"
     RETRAIN = "retrain"
+    LOOK = "look closer"
 
 
 class Advice(Record):
-    """One thing to do, why, and the command that does it."""
+    """One thing to do, why, and the command or the manual DAG that does it."""
 
     remedy: Remedy
     reason: str
     command: str | None
+    dag: str | None = None
 
 
 class Event(Record):
@@ -63,10 +65,37 @@ class Triage(Record):
 
 
 class Impact(Record):
-    """What users met while an incident lasted, from the journal."""
+    """What users met in a time, from the journal."""
 
     requests: int
     failed: int
     by_version: dict[str, int]
+    by_arm: dict[str, int]
+    entities: int | None
+    """Different people or things asked about; ``None``: the journal does not keep them."""
     decided: int | None
+    """Positive decisions."""
+    decisions: int
+    score: float | None
+    """Mean score."""
+    p99_ms: float | None
     complete: bool
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Share of failed requests."""
+        return self.failed / self.requests if self.requests else None
+
+    @property
+    def positive_rate(self) -> float | None:
+        """Share of positive decisions."""
+        return self.decided / self.decisions if self.decided is not None and self.decisions else None
+
+
+class Moved(Record):
+    """A number of the product or the business: what it was, and the farthest from that it went."""
+
+    layer: Layer
+    name: str
+    before: float | None
+    during: float

@@ -36,6 +36,15 @@ def run_name(dag: str, run_id: str) -> str:
     return run_id if kind in NIGHTS else f"{run_id}--{kind}"
 
 
+def is_nightly(run: str) -> bool:
+    """Whether a run that decided about a retrain was a nightly, and no drift check.
+
+    >>> [is_nightly(run_name(f"loans__{kind}", "manual__1")) for kind in ("retrain", "drift_check")]
+    [True, False]
+    """
+    return not run.endswith("--drift_check")
+
+
 def airflow_run_id(dag: str, run: str) -> str:
     """What Airflow calls a run: the inverse of :func:`run_name`.
 

@@ -9,6 +9,7 @@ import { nights, run } from "./nights.js";
 import { showServing } from "./serving.js";
 import { alerts, audit } from "./trail.js";
 import { trend } from "./trend.js";
+import { triage } from "./triage.js";
 
 const REFRESH_MS = 10_000;
 const VIEWS = {
@@ -19,6 +20,7 @@ const VIEWS = {
   canary: ["Canary", canary],
   live: ["Live", live],
   alerts: ["Alerts", alerts],
+  triage: ["Triage", triage],
   audit: ["Audit", audit],
 };
 const KEPT = ["model", "tab", "run", "feature", "rollout", "metric", "nights", "skip", "minutes", "before"];
