@@ -60,6 +60,8 @@ Params = dict[str, Any]
 FITTED_PARTS = ("train", "validation", "calibration")
 SCORED_ROWS = 100_000
 """Rows of each part that metrics are measured on."""
+EXPLAINED_ROWS = 2_000
+"""Training rows on which contributions are measured: their mean is within a few per cent from so many."""
 GOLDEN_CANDIDATES = 2_000
 BIN_SAMPLE = 50_000
 """Rows on which bin borders are found. LightGBM's own 200 000, copied thrice, would be most of the memory."""
@@ -444,14 +446,28 @@ def golden_set(job: Job, model: Model, train: Part) -> GoldenSet:
     return make_golden(rows, score)
 
 
-def importances(model: Model) -> tuple[FeatureImportance, ...]:
-    """Gain and splits per feature, in model order."""
+def importances(model: Model, explained: Part | None = None) -> tuple[FeatureImportance, ...]:
+    """Gain and splits per feature, in model order; contributions too where there are rows to explain."""
     gain = model.fit.booster.feature_importance("gain", iteration=model.fit.iterations)
     splits = model.fit.booster.feature_importance("split", iteration=model.fit.iterations)
+    shap = contributions(model, explained) if explained is not None else [None] * len(model.features)
     return tuple(
-        FeatureImportance(feature=feature.name, gain=float(g), splits=int(s))
-        for feature, g, s in zip(model.features, gain, splits, strict=True)
+        FeatureImportance(feature=feature.name, gain=float(g), splits=int(s), shap=c)
+        for feature, g, s, c in zip(model.features, gain, splits, shap, strict=True)
     )
+
+
+def contributions(model: Model, part: Part) -> list[float]:
+    """Mean |contribution| of every feature to the raw score, over classes too (TreeSHAP: Lundberg et al. 2020)."""
+    features = len(model.features)
+    total, rows = np.zeros(features), 0
+    for matrix in part.some(EXPLAINED_ROWS).rows.encoded(model.features):
+        told = model.fit.booster.predict(matrix, num_iteration=model.fit.iterations, pred_contrib=True)
+        # Per class one column for every feature and one for what all rows share.
+        parts = np.abs(np.asarray(told).reshape(len(matrix), -1, features + 1)[:, :, :features])
+        total += parts.mean(axis=1).sum(axis=0)
+        rows += len(matrix)
+    return [float(value) for value in total / max(rows, 1)]
 
 
 # ---- the whole -------------------------------------------------------------------------------------
@@ -481,7 +497,7 @@ def train(job: Job) -> TrainingSummary:
         metrics=_metrics(job, model, parts.values(), threshold),
         metric=params["metric"],
         curve=tuple(model.fit.curve),
-        importances=importances(model),
+        importances=importances(model, parts["train"] if job.spec.drift.importance == "shap" else None),
         trials=tuple(trials),
         rows={name: len(part.label) for name, part in parts.items()},
         iterations_cap=job.spec.training.rounds,

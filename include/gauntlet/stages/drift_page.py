@@ -19,6 +19,7 @@ OPEN = 3
 MOST_BARS = 14
 MOST_SEGMENTS = 60
 MOST_PAST = 30
+IMPORTANCES = {"gain": "Importance (gain)", "shap": "Importance (mean |SHAP|)"}
 
 
 def render(
@@ -49,6 +50,7 @@ def render(
         title=title or f"{report.model}, {report.as_of:%Y-%m-%d %H:%M} UTC",
         subtitle=subtitle or _subtitle(report),
         alpha=f"{alpha:g}",
+        importance=IMPORTANCES[reference.about.get("importance", "gain")],
     )
 
 
@@ -57,7 +59,7 @@ def _subtitle(report: DriftReport) -> str:
     return f"run {report.run}; rows from {since} to {report.window_end:%Y-%m-%d %H:%M} UTC"
 
 
-def _apart(report: DriftReport) -> list[tuple[str, Outcome, str]]:
+def _apart(report: DriftReport) -> list[tuple[str, str, str]]:
     """What is not covariate drift."""
     named = {
         "scores": report.prediction,
@@ -67,7 +69,11 @@ def _apart(report: DriftReport) -> list[tuple[str, Outcome, str]]:
         "performance": report.performance,
         "performance (estimate, without labels)": report.estimate,
     }
-    return [(name, found.outcome, found.sentence) for name, found in named.items() if found is not None]
+    return [
+        (name, found.outcome.value if found.judged else "not judged", found.sentence)
+        for name, found in named.items()
+        if found is not None
+    ]
 
 
 def _row(

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.digest import sha256_bytes, sha256_file
-from gauntlet.core.errors import Rejection, SpecError
+from gauntlet.core.errors import Rejection, SpecError, TrainingFailed
 from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import ModelSidecar, ReleaseRef, TrainedModel, TrainingSummary
@@ -85,8 +85,7 @@ def _train(
     )
     folder = work / "release"
     summary = services.trainer.train(spec, job, folder)
-    gains = {importance.feature: importance.gain for importance in summary.importances}
-    profile_digest = write_profile(services, run, folder, gains, summary.scores)
+    profile_digest = write_profile(services, run, folder, importances(spec, summary), summary.scores)
     release = keep_release(services, run.model, folder, summary.sidecar)
     _log(services, run_id, spec, dataset, split, summary, release, folder, work)
     return TrainedModel(
@@ -103,6 +102,16 @@ def _train(
         peak_rss_mb=summary.peak_rss_mb,
         trained_at=services.clock.now(),
     )
+
+
+def importances(spec: ModelSpec, summary: TrainingSummary) -> dict[str, float]:
+    """What every feature counts for in the drift check: contributions where the spec asks for them, else gain."""
+    if spec.drift.importance == "gain":
+        return {one.feature: one.gain for one in summary.importances}
+    known = {one.feature: one.shap for one in summary.importances if one.shap is not None}
+    if len(known) < len(summary.importances):
+        raise TrainingFailed("drift.importance is shap, but training measured no contributions: train with this version")
+    return known
 
 
 def trained_through(split: SplitManifest) -> datetime | None:

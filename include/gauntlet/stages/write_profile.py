@@ -31,8 +31,8 @@ def write_profile(
 ) -> str:
     """Profile the training part of the run's snapshot as ``profile.json`` in ``folder``; its SHA-256.
 
-    ``importances``: feature to total gain; features it lacks count as unused. ``scores``: those of the model on
-    rows that its trees have not seen, as a numeric column in JSON.
+    ``importances``: feature to what it counts for in the model; features it lacks count as unused. ``scores``: those
+    of the model on rows that its trees have not seen, as a numeric column in JSON.
     """
     from dataclasses import replace
 
@@ -53,6 +53,7 @@ def write_profile(
         "dataset": dataset.sha256,
         "split": split.sha256,
         "part": "train",
+        "importance": spec.drift.importance,
     }
     known = {name: float(importances.get(name, 0.0)) for name in profile.columns}
     counted = Numbers.from_json(scores) if scores else None

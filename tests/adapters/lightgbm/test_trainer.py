@@ -124,6 +124,31 @@ def test_the_search_keeps_the_best_of_its_trials(tmp_path: Path) -> None:
     assert min(summary.curve) == pytest.approx(min(values))
 
 
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_contributions_are_what_features_move_the_raw_score_by(tmp_path: Path, task: str) -> None:
+    columns = columns_of(ROWS, task)
+    spec = spec_of(task)
+    asked = spec.model_copy(update={"drift": spec.drift.model_copy(update={"importance": "shap"})})
+    summary = train_here(asked, job_in(tmp_path, columns, task), tmp_path / "release")
+    shap = {one.feature: one.shap for one in summary.importances}
+    booster = lgb.Booster(model_file=tmp_path / "release" / "model.txt")
+    table = pq.read_table(tmp_path / "snapshot.parquet")
+    rows = encode_table(summary.sidecar.features, table)[part_rows("train")]
+    # Of what every feature adds, added up over features, is the raw score: so no mean of absolutes is less than it.
+    raw = booster.predict(rows, raw_score=True).reshape(len(rows), -1)
+    assert all(value is not None and value >= 0 for value in shap.values())
+    assert sum(value or 0.0 for value in shap.values()) >= 0.99 * np.abs(raw - raw.mean(axis=0)).mean()
+    # By the definition, for one feature: what is left of its effect on a score when the others are taken off.
+    told = booster.predict(rows, pred_contrib=True).reshape(len(rows), -1, len(shap) + 1)
+    assert told.sum(axis=2) == pytest.approx(raw, abs=1e-9)
+    assert shap["x"] == pytest.approx(np.abs(told[:, :, 0]).mean(), rel=1e-12)
+    assert (shap["x"] or 0.0) > 5 * (shap["place"] or 0.0)
+
+
+def test_contributions_are_measured_only_where_the_spec_asks(tmp_path: Path) -> None:
+    assert {one.shap for one in fit(tmp_path).importances} == {None}
+
+
 def test_early_stopping_keeps_the_best_iteration_only(tmp_path: Path) -> None:
     summary = fit(tmp_path, params={"num_leaves": 31, "learning_rate": 0.5, "min_data_in_leaf": 5}, rounds=200)
     assert summary.sidecar.best_iteration == int(np.argmin(summary.curve)) + 1 < 200

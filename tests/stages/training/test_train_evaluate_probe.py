@@ -78,6 +78,22 @@ def test_the_profile_holds_features_and_scores_but_no_row(night: MakeNight) -> N
     assert "training.json" in training
 
 
+def test_a_profile_weighs_features_as_the_spec_asks(night: MakeNight) -> None:
+    profiles = {}
+    for importance in ("gain", "shap"):
+        world = night()
+        drift = world.specs.spec.drift.model_copy(update={"importance": importance})
+        world.specs.spec = world.specs.spec.model_copy(update={"drift": drift})
+        _, trained = world.trained(importance)
+        folder = world.services.blobs.fetch_folder(trained.release.uri, trained.release.digest)
+        profiles[importance] = Profile.from_bytes((folder / "profile.json").read_bytes())
+        assert profiles[importance].about["importance"] == importance
+    gain, shap = (profile.weights() for profile in profiles.values())
+    assert gain != shap
+    assert max(gain, key=gain.__getitem__) == max(shap, key=shap.__getitem__) == "x"
+    assert all(0 <= share <= 1 for share in shap.values())
+
+
 def _sidecar(folder: Path) -> ModelSidecar:
     return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
 

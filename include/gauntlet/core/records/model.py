@@ -185,6 +185,8 @@ class FeatureImportance(Record):
     feature: str
     gain: float
     splits: int
+    shap: float | None = None
+    """Mean |contribution| to the raw score (TreeSHAP) over training rows; ``None``: the spec did not ask."""
 
 
 class SearchTrial(Record):

@@ -119,6 +119,9 @@ class DriftSection(Section):
     segment_values: int = Field(ge=1, le=100, default=10)
     """The most frequent values of a segment column that are checked."""
     persistence: PersistenceSection = PersistenceSection()
+    importance: Literal["gain", "shap"] = "gain"
+    """What a feature counts for: its total gain, or the mean |SHAP value| over training rows. Of champions trained
+    from now on."""
     retrain_share: float = Field(gt=0, le=1, default=0.05)
     """Retrain when the drifted features hold this share of the model's importance; below, investigate."""
     investigate_share: float = Field(ge=0, le=1, default=0.005)
