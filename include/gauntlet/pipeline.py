@@ -58,6 +58,7 @@ def open_run(
     dag: str = "",
 ) -> RunContext:
     """Settle once what this run is about: the as-of time, who asked and why."""
+    from gauntlet.settings import settings
     from gauntlet.stages.open_run import open_run as stage
 
     return stage(
@@ -70,6 +71,7 @@ def open_run(
         params=params,
         requested_by=requested_by,
         dag=dag,
+        ahead=settings().as_of_ahead,
     )
 
 

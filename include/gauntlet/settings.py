@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gauntlet.core.duration import Duration
 from gauntlet.core.roles import ADMIN, USER, with_overrides
 
 
@@ -68,6 +69,13 @@ class Settings(BaseSettings):
     server_admin_listen: str | None = None
     """``host:port`` on which the server answers admin operations beside its socket, for orchestrators elsewhere."""
     server_token: SecretStr | None = None
+    """The admin token where it cannot be a file. A file can be replaced without restarting anything."""
+    server_token_file: Path | None = None
+    """The file with the admin token; unset: ``{home}/server/admin.token``, made by who needs it first."""
+    server_clients: Path | None = None
+    """A file of ``name token`` lines: who may ask for predictions. Unset: who can connect, so keep a proxy in front."""
+    server_client_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Requests per second that each client may send; unset: no limit."""
     server_workers: int = 1
     notify: SecretStr | None = None
     """Who is told: a JSON object from team (``*``: any) to ``page`` and ``warning`` to a list of Apprise URLs."""
@@ -81,6 +89,9 @@ class Settings(BaseSettings):
     """Other environments that releases are copied from: ``{"staging": {"home": "/srv/staging"}}``."""
     policy: dict[str, tuple[str, ...]] = {}
     """Actions and the roles that may, where they are not :data:`gauntlet.core.roles.POLICY`'s."""
+    as_of_ahead: Duration = Field(default="5m", validate_default=True)
+    """How far the as-of time that somebody asks for may lie ahead of this machine's clock: the clocks of hosts differ a
+    little, and a simulated world has a time of its own."""
     revert_aliases: bool = False
     """Whether the scheduled reconciliation moves aliases back that somebody moved by hand; else it only alerts."""
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gauntlet.adapters.memory.store import MemoryStore
-from gauntlet.core.errors import DataRejected
+from gauntlet.core.errors import DataRejected, SpecError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision, TriggerKind
@@ -60,7 +60,7 @@ def test_a_manual_run_keeps_who_why_when_and_force(services) -> None:
 
 
 def test_an_as_of_time_that_is_none_is_refused_by_name(services) -> None:
-    with pytest.raises(DataRejected, match="as_of: 'yesterday' is no ISO 8601 time"):
+    with pytest.raises(SpecError, match="as_of: 'yesterday' is no ISO 8601 time"):
         opened(services, params={"as_of": "yesterday"})
 
 
@@ -118,6 +118,31 @@ def test_a_run_started_by_a_challenger_is_as_of_the_night_that_made_it(services)
 
 @pytest.mark.parametrize("text", ["yesterday", "0001-01-01", "1969-12-31T23:59:59Z"])
 def test_an_as_of_time_that_no_data_can_have_is_refused(services, text: str) -> None:
-    with pytest.raises(DataRejected, match="as_of: "):
+    with pytest.raises(SpecError, match="as_of: "):
         opened(services, run_type="manual", params={"reason": "a look back", "as_of": text})
     assert services.records.find("m/r", RunContext) is None
+
+
+@pytest.mark.parametrize("run_type", ["manual", "scheduled", "asset_triggered"])
+@pytest.mark.parametrize("text", ["2026-03-09T08:06:00Z", "2026-03-10", "9999-12-31T23:59:59+00:00"])
+def test_an_as_of_time_in_the_future_is_refused_whoever_asks(services, text: str, run_type: str) -> None:
+    with pytest.raises(SpecError, match=r"as_of: .* lies in the future, here it is 2026-03-09 08:0"):
+        opened(services, run_type=run_type, params={"reason": "a look ahead", "as_of": text})
+    assert services.records.find("m/r", RunContext) is None
+
+
+def test_a_logical_date_in_the_future_is_no_way_round(services) -> None:
+    with pytest.raises(SpecError, match=r"the logical date: .* lies in the future"):
+        opened(services, run_type="manual", logical_date=NOW + timedelta(days=1), params={"reason": "a look ahead"})
+    assert services.records.find("m/r", RunContext) is None
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=-1), timedelta(0), timedelta(minutes=4)])
+def test_now_is_no_future_though_clocks_differ_a_little(services, ahead: timedelta) -> None:
+    params = {"reason": "as of now", "as_of": (NOW + ahead).isoformat()}
+    assert opened(services, run_type="manual", params=params).as_of == NOW + ahead
+
+
+def test_a_simulated_world_has_a_time_of_its_own(services) -> None:
+    params = {"reason": "a later night", "as_of": "2026-06-01"}
+    assert opened(services, params=params, ahead=timedelta(days=365)).as_of.month == 6

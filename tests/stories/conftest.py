@@ -58,6 +58,7 @@ class Lender:
             run_after=as_of,
             params={"reason": reason, "force_retrain": force},
             requested_by="story",
+            ahead=timedelta(days=3650),  # the world's time is not this machine's
         )
 
     def decide(self, run: RunContext) -> TriggerDecision:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import gauntlet
+from gauntlet.core.duration import format_duration
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.demo.airflow_env import AirflowPlaces, Secrets, airflow_environment
 from gauntlet.demo.ports import LOOPBACK
@@ -18,6 +20,8 @@ MODEL = "credit_default"
 DATA_VARIABLE = "CREDIT_DEFAULT_DATA"
 PER_DAY = 1_200.0
 """Applications per day of the demo's own portfolio: enough for every gate, little enough for two cores."""
+WORLD_AHEAD = timedelta(days=3650)
+"""The simulated world has a time of its own, whatever this machine's clock says."""
 USUAL_PORTS = {"airflow": 8080, "mlflow": 5000, "server": 8300, "scheduler-health": 8974}
 OURS = ("AIRFLOW", "GAUNTLET_", "MLFLOW_", "CREDIT_DEFAULT_")
 """Inherited variables with these beginnings would make the demo depend on the caller's set-up."""
@@ -75,6 +79,7 @@ class Layout:
             blobs_url=None,
             server_token=None,
             server_workers=1,
+            as_of_ahead=WORLD_AHEAD,
             home=self.home / "gauntlet",
             models=self.models,
             mlflow_url=self.url("mlflow"),
@@ -104,6 +109,7 @@ class Layout:
             "GAUNTLET_MLFLOW_URL": settings.mlflow_url,
             "GAUNTLET_SERVER_URL": settings.server_url,
             "GAUNTLET_SERVER_ADMIN": settings.admin,
+            "GAUNTLET_AS_OF_AHEAD": format_duration(settings.as_of_ahead),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             DATA_VARIABLE: str(self.world),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gauntlet.core.errors import DataRejected
+from gauntlet.core.errors import DataRejected, SpecError
 from gauntlet.core.ports import Services
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerDecision, TriggerKind
 
 MINIMUM_REASON = 5
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD = timedelta(minutes=5)
+"""The clocks of hosts differ a little."""
 SCHEDULED, MANUAL, BY_ASSET = "scheduled", "manual", "asset_triggered"
 
 
@@ -27,17 +29,27 @@ def open_run(
     params: Mapping[str, Any],
     requested_by: str,
     dag: str = "",
+    ahead: timedelta = AHEAD,
 ) -> RunContext:
     """Record the run's context, once: a cleared task gets the same context back.
 
     The as-of time is the one asked for; else, for a run started by an asset, that of the fact the
     asset announced (an event is only a signal); else the run's logical date; else when it became due.
-    Raises :class:`DataRejected` when a person gives no reason or an as-of time that is none.
+
+    Raises:
+        DataRejected: a person gives no reason.
+        SpecError: a person asks for an as-of time that is none, or for one that lies more than ``ahead`` in the future:
+            nobody knows yet what will be known then.
     """
     if (known := services.records.find(f"{model}/{run}", RunContext)) is not None:
         return known
     spec = services.specs.get(model)
     asked = _asked_as_of(params)
+    latest = services.clock.now() + ahead
+    if asked is not None:
+        _check_past("as_of", asked, latest)
+    elif run_type == MANUAL and logical_date is not None:
+        _check_past("the logical date", logical_date, latest)
     announced = _announced(services, model) if run_type == BY_ASSET else None
     context = RunContext(
         model=model,
@@ -62,11 +74,19 @@ def _asked_as_of(params: Mapping[str, Any]) -> datetime | None:
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:
-        raise DataRejected(f"as_of: {text!r} is no ISO 8601 time; write it as 2026-03-01T02:00:00Z") from None
+        raise SpecError(f"as_of: {str(text)!r} is no ISO 8601 time; write it as 2026-03-01T02:00:00Z") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment < EARLIEST:
-        raise DataRejected(f"as_of: {text} lies before {EARLIEST:%Y-%m-%d}; write it as 2026-03-01T02:00:00Z")
+        raise SpecError(f"as_of: {text} lies before {EARLIEST:%Y-%m-%d}; write it as 2026-03-01T02:00:00Z")
     return moment
+
+
+def _check_past(what: str, moment: datetime, latest: datetime) -> None:
+    if moment > latest:
+        raise SpecError(
+            f"{what}: {moment.isoformat()} lies in the future, here it is {latest:%Y-%m-%d %H:%M %Z}: nobody knows yet "
+            "what will be known then; name a time that is past, or none for now"
+        )
 
 
 def _announced(services: Services, model: str) -> tuple[datetime, TriggerKind, str] | None:
