@@ -219,12 +219,15 @@ def _verdict(one: Judged, p: float, section: DriftSection, enough: bool) -> Feat
     carrier = _carrier(one, outcome)
     needed = [result.required_rows for result in results if result.outcome is Outcome.INCONCLUSIVE]
     required = max((rows for rows in needed if rows is not None), default=None)
+    # A segment of few rows is known beforehand to have them: what it leaves open is no news of this night.
+    small = one.segment is not None and one.pair.current.rows < section.minimum_rows and enough
     return FeatureDrift(
         feature=one.feature,
         segment=one.segment,
         kind=one.pair.kind,
         importance=one.importance,
         outcome=outcome,
+        judged=outcome is not Outcome.INCONCLUSIVE or not small,
         quality=bool(one.fault),
         severe=any(
             item.statistic.name == "psi" and (item.effect.value or 0) >= one.severe and failed for item in one.measured
@@ -339,7 +342,7 @@ def _where(one: Judged) -> str:
         return ""
     before, after = cells.reference / cells.reference.sum(), cells.current / cells.current.sum()
     top = np.argsort(-np.abs(after - before))[:2]
-    return "; " + ", ".join(f"{cells.names[i]} {before[i]:.0%} → {after[i]:.0%}" for i in top)
+    return "; " + ", ".join(f"{cells.names[i]}: {before[i]:.0%} → {after[i]:.0%}" for i in top)
 
 
 def _rows(count: int) -> str:

@@ -110,10 +110,8 @@ def carriers(findings: Sequence[FeatureDrift], most: int = NAMED) -> tuple[str, 
 
 def _outcome(evidence: Evidence) -> Outcome:
     """The worst answer to what windows of this size can be asked; what they cannot is named beside it."""
-    parts = [one.outcome for one in evidence.features]
     beside = (evidence.prediction, evidence.performance, evidence.joint, evidence.domain)
-    parts += [one.outcome for one in beside if one is not None and one.judged]
-    return worst(parts)
+    return worst(one.outcome for one in (*evidence.features, *beside) if one is not None and one.judged)
 
 
 def _not_judged(evidence: Evidence) -> tuple[str, ...]:
@@ -131,7 +129,8 @@ def _not_judged(evidence: Evidence) -> tuple[str, ...]:
             known = [count for count in rows if count is not None]
             more = f"from about {max(known)} {unit}" if len(known) == len(rows) else "from more rows in both windows"
             found.append(f"{name} ({more})")
-    return tuple(found)
+    segments = {f"{one.segment} ({one.current_rows} rows)": one for one in evidence.features if not one.judged}
+    return (*found, *sorted(segments))
 
 
 def _pattern(
@@ -249,8 +248,8 @@ def _probably(evidence: Evidence, lasting: Sequence[FeatureDrift]) -> str:
 
 
 def _quiet(evidence: Evidence, section: DriftSection) -> str:
-    unknown = [one for one in evidence.features if one.outcome is Outcome.INCONCLUSIVE]
-    checked = len(evidence.features)
+    judged = [one for one in evidence.features if one.judged]
+    unknown, checked = [one for one in judged if one.outcome is Outcome.INCONCLUSIVE], len(judged)
     rows = max((one.current_rows for one in evidence.features), default=0)
     if not rows:
         return "no rows in the window: nothing could be compared"

@@ -86,7 +86,15 @@ def _row(
         "bars": bars,
         "width": 400,
         "strip": _strip(one.feature, past),
+        "titles": {item.statistic: _title(item.statistic) for item in one.statistics},
     }
+
+
+def _title(name: str) -> str:
+    from gauntlet.core.statistics.registry import STATISTICS
+
+    title = STATISTICS[name].title
+    return title[:1].upper() + title[1:]
 
 
 def _bars(one: FeatureDrift, reference: Profile, current: Profile) -> list[dict[str, Any]]:
@@ -108,11 +116,18 @@ def _bars(one: FeatureDrift, reference: Profile, current: Profile) -> list[dict[
             "r": round(112 - HEIGHT * float(before[cell]) / top, 1),
             "c": round(112 - HEIGHT * float(after[cell]) / top, 1),
             "name": cells.names[cell],
-            "label": _short(cells.names[cell], int(step / 5.5)),
+            "label": _short(_from(cells.names[cell]), int(step / 5.5)),
             "tip": f"{before[cell]:.1%} then, {after[cell]:.1%} now",
         }
         for place, cell in enumerate(sorted(shown))
     ]
+
+
+def _from(name: str) -> str:
+    """An interval by where it begins: the next bar says where it ends."""
+    if name.startswith("[") and name.endswith(")"):
+        return name[1:].partition(", ")[0]
+    return name.removeprefix(">= ")
 
 
 def _short(name: str, most: int) -> str:

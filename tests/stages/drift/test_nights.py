@@ -274,6 +274,18 @@ def test_segments_of_the_spec_are_checked_each(bench: Bench) -> None:
     assert report.score == pytest.approx(0.4 * 0.1, rel=0.2)
 
 
+def test_a_segment_of_few_rows_is_named_and_hides_no_verdict_on_the_rest(bench: Bench) -> None:
+    bench.set_drift(segments=["region"])
+    bench.train(START - DAY, portfolio(12_000, 3, START - DAY, days=30))
+    bench.source.table = portfolio(3000, 5, regions=(0.5, 0.45, 0.04, 0.01))
+    report = check_drift(bench.services, bench.run(START))
+    small = [one for one in report.features if not one.judged]
+    assert {one.segment for one in small} == {"region=east", "region=west"}
+    assert {one.outcome for one in small} == {Outcome.INCONCLUSIVE}
+    assert all(any(str(one.segment) in told for told in report.not_judged) for one in small)
+    assert report.outcome is Outcome.FAILED  # the regions themselves changed
+
+
 @pytest.mark.usefixtures("champion")
 @pytest.mark.parametrize("mode", ["profile", "exact"])
 def test_exact_mode_says_the_same_without_intervals(bench: Bench, mode: str) -> None:
