@@ -185,6 +185,16 @@ def test_a_layer_that_could_not_be_looked_at_resolves_nothing() -> None:
     assert watch.open == {"data.volume", "data.unseen"}
 
 
+def test_a_quiet_hour_resolves_what_it_could_judge_and_nothing_else() -> None:
+    watch = Watch()
+    watch.look(report(Layer.SERVICE, symptom(Layer.SERVICE, "errors"), symptom(Layer.SERVICE, "agreement")))
+    quiet = report(Layer.SERVICE, outcome=Outcome.INCONCLUSIVE)
+    quiet = quiet.model_copy(update={"unjudged": ("service.errors", "service.latency")})
+    for _ in range(5):
+        watch.look(quiet)
+    assert watch.open == {"service.errors"}
+
+
 def test_warnings_wait_through_quiet_hours_and_pages_do_not() -> None:
     quiet = AlertsSection(quiet=(Weekly(since=time(13), until=time(15)),))
     watch = Watch(quiet, "Europe/Berlin")  # 12:00 UTC is 13:00 there

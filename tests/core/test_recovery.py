@@ -60,6 +60,14 @@ def test_anything_less_is_for_a_person(looks) -> None:
     assert harm(*looks) is None
 
 
+def test_a_look_before_that_could_not_tell_says_nothing_of_the_champion_before() -> None:
+    quiet = look(-1).model_copy(update={"outcome": Outcome.INCONCLUSIVE, "unjudged": ("errors",)})
+    since = (look(1, "errors"), look(2, "errors"))
+    assert harm(quiet, *since) is None
+    assert harm(look(-2), quiet, *since) is not None
+    assert harm(look(-2, "errors"), quiet, *since) is None
+
+
 def test_what_was_over_before_the_promotion_is_new() -> None:
     assert harm(look(-2, "errors"), look(-1), look(1, "errors"), look(2, "errors")) is not None
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from gauntlet import pipeline
-from gauntlet.cli.console import REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
 from gauntlet.core.errors import LayerUnhealthy
+from gauntlet.core.monitoring import is_asked
+from gauntlet.core.records.incident import Triage
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.run import RunContext
 
@@ -21,8 +23,15 @@ def monitor(
     tell: Annotated[bool, typer.Option("--tell", help="Raise alerts and send messages, as the DAG does.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at every layer now: service, data, model, product, business. Ends with 1 when something is wrong."""
+    """Look at every layer now: service, data, model, product, business.
+
+    Ends with 0 when every layer that the spec gives anything to look at was looked at and is well, else with 1: also
+    when there was too little to tell (inconclusive).
+    """
+    from gauntlet.bootstrap import services
+
     with exit_codes():
+        section = services().specs.get(model).monitoring
         now = datetime.now(UTC)
         run = pipeline.open_run(
             model,
@@ -41,8 +50,8 @@ def monitor(
         show_table(model, ("layer", "outcome", ""), [(r.layer.value, r.outcome, r.reason) for r in reports])
         if told:
             out.print(told.reason)
-    if any(report.failing for report in reports):
-        raise typer.Exit(REJECTED)
+    asked = [report for report in reports if is_asked(section, report.layer)]
+    raise typer.Exit(DONE if all(report.outcome.satisfied for report in asked) else REJECTED)
 
 
 def _look(run: RunContext, layer: Layer) -> LayerReport:
@@ -77,15 +86,24 @@ def alerts(model: Model, as_json: AsJson = False) -> None:
 
 
 def triage(model: Model, as_json: AsJson = False) -> None:
-    """Look at an incident in order: service, drift, golden parity, timeline, what to do. Changes nothing."""
+    """Look at an incident in order: service, drift, golden parity, timeline, what to do. Changes nothing.
+
+    Ends with 0 when no alert is open and every question was answered well, else with 1.
+    """
     from gauntlet.bootstrap import services
     from gauntlet.stages.triage import triage as look_at
 
     with exit_codes():
         found = look_at(services(), model)
+    well = not found.alerts and all(step.outcome.satisfied for step in found.steps)
     if as_json:
         show_json(found)
-        return
+    else:
+        _show_triage(model, found)
+    raise typer.Exit(DONE if well else REJECTED)
+
+
+def _show_triage(model: str, found: Triage) -> None:
     since = f"since {found.since:%Y-%m-%d %H:%M} UTC" if found.since else "no alert is open"
     show_table(f"{model}: {since}", ("", "", ""), [(a.severity.value, a.key, a.sentence) for a in found.alerts])
     show_table("Looked at", ("", "outcome", ""), [(step.question, step.outcome, step.answer) for step in found.steps])

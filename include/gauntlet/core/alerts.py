@@ -120,7 +120,9 @@ def _is_clean(alert: Alert, report: LayerReport, champion_since: datetime | None
     outlived = alert.layer is Layer.MODEL and champion_since is not None and alert.seen_at < champion_since
     if unjudged and not outlived:
         return False
-    return report.outcome in (Outcome.PASSED, Outcome.FAILED)
+    # An inconclusive look that names what it could not judge has judged the rest.
+    told = report.outcome is Outcome.INCONCLUSIVE and bool(report.unjudged)
+    return told or report.outcome in (Outcome.PASSED, Outcome.FAILED)
 
 
 def _cleaner(alert: Alert, policy: AlertsSection, now: datetime) -> Alert:

@@ -17,7 +17,12 @@ from gauntlet.core.duration import words
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.records.drift import DriftAction, DriftReport, FeatureDrift, PerformanceDrift
 from gauntlet.core.records.monitoring import Layer, Severity, Symptom
-from gauntlet.core.specs.monitoring import DataLayerSection, ServiceLayerSection, WatchedMetric
+from gauntlet.core.specs.monitoring import (
+    DataLayerSection,
+    MonitoringSection,
+    ServiceLayerSection,
+    WatchedMetric,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +35,8 @@ LEAST_PAST = 3
 """Earlier windows before there is a past."""
 SKEW = f"{Layer.DATA}.skew"
 """Under which keys the differences between what is served and what the source holds are found."""
-DEVIATIONS = 6.0
-"""A count this many Poisson standard deviations below what was expected is no chance."""
+CHANCE = 1e-9
+"""A count that low by chance this rarely, as a Poisson count of what was expected, is none: six standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,12 @@ def found(
     return Found(outcome, listed, dict(values), tuple(notes), tuple(unjudged))
 
 
+def is_asked(section: MonitoringSection, layer: Layer) -> bool:
+    """Whether the spec gives a layer anything to look at: product and business have only the metrics it names."""
+    named: Mapping[Layer, object] = {Layer.PRODUCT: section.product, Layer.BUSINESS: section.business}
+    return bool(named.get(layer, True))
+
+
 def unseen(layer: Layer, why: str) -> Found:
     """A layer that could not be looked at: that is a page, and resolves nothing."""
     symptom = Symptom(
@@ -83,13 +94,16 @@ def unseen(layer: Layer, why: str) -> Found:
     return Found(Outcome.ERROR, (symptom,), {}, (why,))
 
 
-def merged(parts: Sequence[Found]) -> Found:
-    """Several looks at one layer as one."""
+def merged(parts: Sequence[Found], *, every: bool = False) -> Found:
+    """Several looks at one layer as one.
+
+    ``every``: a part that could say nothing leaves the layer inconclusive, unless another has failed; otherwise such a
+    part is only noted, where the spec need not give it anything to look at.
+    """
     symptoms = [symptom for part in parts for symptom in part.symptoms]
     values = {name: value for part in parts for name, value in part.values.items()}
-    outcome = worst(
-        [part.outcome for part in parts if part.outcome is not Outcome.INCONCLUSIVE] or [Outcome.INCONCLUSIVE]
-    )
+    outcomes = [part.outcome for part in parts if every or part.outcome is not Outcome.INCONCLUSIVE]
+    outcome = worst(outcomes or [Outcome.INCONCLUSIVE])
     notes = tuple(note for part in parts for note in part.notes)
     return Found(outcome, tuple(symptoms), values, notes, tuple(key for part in parts for key in part.unjudged))
 
@@ -163,11 +177,22 @@ def _fallen(
         return []
     expected = median(past)
     least = expected * (1 - drop)
-    if count >= least or expected - count < DEVIATIONS * math.sqrt(max(expected, 1)):
+    if count >= least or _by_chance(count, expected):
         return []
     sentence = f"{count:,.0f} {what}, median of {len(past)} earlier windows {expected:,.0f} (least {least:,.0f})"
     beyond = (expected - count) / max(expected - least, 1e-9)
     return [_symptom(layer, key, severity, sentence, observed=count, limit=least, n=len(past), beyond=beyond)]
+
+
+def _by_chance(count: float, expected: float) -> bool:
+    """Whether a Poisson count of mean ``expected`` may well be as low as this.
+
+    >>> _by_chance(0, 20), _by_chance(0, 22), _by_chance(800, 1000)
+    (True, False, False)
+    """
+    from scipy.special import pdtr
+
+    return not expected or bool(pdtr(count, expected) >= CHANCE)
 
 
 def _freshness(report: DriftReport, most: timedelta | None) -> list[Symptom]:
@@ -379,17 +404,16 @@ def unseen_metric(layer: Layer, name: str, why: str, severity: str) -> Found:
 def service_health(table: pa.Table, section: ServiceLayerSection, past: Sequence[float], incomplete: str) -> Found:
     """Error rate, latency and throughput of the journal's window; ``past``: requests of earlier windows."""
     rows = table.num_rows
-    symptoms = _fallen(
-        Layer.SERVICE, "throughput", "requests in the window", rows, past, section.throughput_drop, Severity.PAGE
-    )
+    symptoms, unknown = _throughput(rows, past, section.throughput_drop)
+    notes, unjudged = ([unknown], [f"{Layer.SERVICE}.throughput"]) if unknown else ([], [])
     if incomplete:
         symptoms.append(
             _symptom(Layer.SERVICE, "journal", Severity.WARNING, f"the journal is incomplete: {incomplete}")
         )
     if rows < section.least:
-        note = f"{rows} requests in the window; rates are judged from {section.least}"
-        unjudged = [f"{Layer.SERVICE}.errors", f"{Layer.SERVICE}.latency"]
-        return found(symptoms, {"requests": float(rows)}, [note], looked=False, unjudged=unjudged)
+        notes.insert(0, f"{rows} requests in the window; rates are judged from {section.least}")
+        unjudged += [f"{Layer.SERVICE}.errors", f"{Layer.SERVICE}.latency"]
+        return found(symptoms, {"requests": float(rows)}, notes, looked=False, unjudged=unjudged)
     errors = _errors(table)
     low = _wilson_low(errors, rows)
     if low > section.error_rate:
@@ -421,7 +445,18 @@ def service_health(table: pa.Table, section: ServiceLayerSection, past: Sequence
             )
         )
     values = {"requests": float(rows), "error_rate": errors / rows, "p50_us": p50, "p95_us": p95, "p99_us": p99}
-    return found(symptoms, values)
+    return found(symptoms, values, notes, unjudged=unjudged)
+
+
+def _throughput(rows: int, past: Sequence[float], drop: float) -> tuple[list[Symptom], str | None]:
+    """Whether requests stay away, or why that cannot be told: no baseline, or one of so few that none is no news."""
+    if len(past) < LEAST_PAST:
+        return [], f"throughput: {len(past)} of {LEAST_PAST} earlier windows at this hour that make a baseline"
+    fallen = _fallen(Layer.SERVICE, "throughput", "requests in the window", rows, past, drop, Severity.PAGE)
+    expected = median(past)
+    if fallen or (rows >= expected * (1 - drop) and not _by_chance(0, expected)):
+        return fallen, None
+    return [], f"throughput: {rows} requests where {expected:,.0f} are usual; so few may stay away by chance"
 
 
 def agreement(behind: Sequence[str], epoch: int) -> Found:

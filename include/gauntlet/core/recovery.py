@@ -16,7 +16,7 @@ def harm_since(
 
     Within ``plan.watch`` of the promotion, in one of the layers that ``plan.automatic`` names, the same paging symptom
     in each of the newest ``plan.looks`` looks, all of them after the promotion. A symptom that the champion before had
-    as well is not this one's fault; and if nobody looked before, it is not known to be.
+    as well is not this one's fault; and if nobody looked before, or saw too little to tell, it is not known to be.
 
     ``reports``: by layer, in any order.
     """
@@ -35,10 +35,15 @@ def _new_symptom(plan: RecoverySection, promoted: datetime, told: Sequence[Layer
     since = [report for report in told if report.until > promoted][-plan.looks :]
     if not before or len(since) < plan.looks:
         return None
-    known = _paging(before[-1])
     each = [_paging(report) for report in since]
-    stay = [key for key in each[-1] if key not in known and all(key in one for one in each)]
+    stay = [key for key in each[-1] if _was_not(key, before) and all(key in one for one in each)]
     return each[-1][stay[0]] if stay else None
+
+
+def _was_not(key: str, before: Sequence[LayerReport]) -> bool:
+    """Whether the last look before that could see such a symptom did not see it; nobody could: not known."""
+    able = [one for one in before if not any(key == name or key.startswith(f"{name}.") for name in one.unjudged)]
+    return bool(able) and key not in _paging(able[-1])
 
 
 def _paging(report: LayerReport) -> dict[str, Symptom]:

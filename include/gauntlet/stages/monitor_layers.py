@@ -247,7 +247,8 @@ def service_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found
         past_values(services, run, Layer.SERVICE).get("requests", []), run.as_of, section.window
     )
     health = monitoring.service_health(table, section, past, incomplete)
-    return merged([health, monitoring.agreement(behind, routing.epoch)])
+    # An hour with hardly a request is no good hour, whatever else is well.
+    return merged([health, monitoring.agreement(behind, routing.epoch)], every=True)
 
 
 def past_values(services: Services, run: RunContext, layer: Layer) -> dict[str, list[tuple[datetime, float]]]:

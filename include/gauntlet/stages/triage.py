@@ -69,7 +69,7 @@ def _infrastructure(services: Services, model: str) -> tuple[Outcome, str]:
     newest = services.records.newest(model, LayerReport, name=Layer.SERVICE.value)
     said = f"{len(reports)} processes agree on epoch {routing.epoch}"
     if not newest:
-        return Outcome.PASSED, f"{said}; the monitor has not looked yet"
+        return Outcome.INCONCLUSIVE, f"{said}; the monitor has not looked yet"
     return newest[0].outcome, f"{said}; {newest[0].until:%H:%M} UTC: {newest[0].reason}"
 
 
