@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -149,22 +150,58 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 LONGEST = (
     "demo/test_whole_story.py",
-    "stages/monitoring/test_stories.py",
-    "stories/test_six_nights.py",
     "deploy/test_compose.py",
+    "stages/gates/",
+    "stories/test_six_nights.py",
+    "stages/monitoring/test_stories.py",
     "demo/test_nightly_schedule.py",
     "browser/test_page.py",
     "stories/test_real_data.py",
     "faults/test_product.py",
+    "faults/test_matrix.py",
 )
-"""Files that take a minute or more: they begin first, so that no core waits for the last of them alone."""
+"""What takes longest begins first, so that no core waits for the last of it alone."""
+
+TOGETHER = (
+    # Airflow's imports, its database and its application; and, in the first folder, two real nights.
+    ("stages/gates/", "dags/", "plugins/", "orchestration/", "stages/rollout/test_canary_dag.py"),
+    # MLflow's imports and a hundred migrations.
+    ("adapters/registry/",),
+)
+"""Files that share what a test process makes once and makes slowly: one process runs all of such a family."""
+
+
+def place_of(path: str) -> str:
+    """A test file's path below this folder; empty for one elsewhere."""
+    return path.removeprefix("tests/") if path.startswith("tests/") else ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; everything else in its order."""
+    """The longest first; everything else in its order."""
 
     def rank(item: pytest.Item) -> int:
-        place = item.path.relative_to(ROOT / "tests").as_posix() if item.path.is_relative_to(ROOT / "tests") else ""
-        return LONGEST.index(place) if place in LONGEST else len(LONGEST)
+        place = place_of(item.nodeid)
+        return next((index for index, start in enumerate(LONGEST) if place.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One test process more than cores: servers that start and stories that wait leave theirs idle."""
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or len(os.sched_getaffinity(0)) + 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile``, but families of files go to one process together."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Families(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            place = place_of(nodeid)
+            return next((family[0] for family in TOGETHER if place.startswith(family)), super()._split_scope(nodeid))
+
+    return Families(config, log)
