@@ -19,8 +19,7 @@ from typing import Any
 from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import GauntletError, InfrastructureError, IntegrityError
 from gauntlet.core.ports import Blobs
-
-MANIFEST = "manifest.json"
+from gauntlet.core.release import MANIFEST
 
 
 def open_blobs(root: str, cache: Path) -> Blobs:

@@ -25,6 +25,7 @@ from gauntlet.core.errors import Conflict, GauntletError, InfrastructureError
 from gauntlet.core.ports import Unfinished
 from gauntlet.core.records.data import DatasetRef
 from gauntlet.core.records.model import FeatureKind, ModelSidecar, RegisteredVersion, ReleaseRef
+from gauntlet.core.release import MODEL_TEXT, SIDECAR
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -421,7 +422,7 @@ def write_mlflow_model(folder: Path, to: Path, *, run_id: str, model_id: str | N
     from mlflow.models.model import Model
 
     shutil.copytree(folder, to, dirs_exist_ok=True)
-    sidecar = ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
+    sidecar = ModelSidecar.model_validate_json((folder / SIDECAR).read_bytes())
     requirements = [f"lightgbm=={version('lightgbm')}", f"numpy=={version('numpy')}"]
     described = Model(
         artifact_path=MODEL_NAME,
@@ -433,7 +434,7 @@ def write_mlflow_model(folder: Path, to: Path, *, run_id: str, model_id: str | N
     described.add_flavor(
         "lightgbm",
         lgb_version=version("lightgbm"),
-        data="model.txt",
+        data=MODEL_TEXT,
         model_class="lightgbm.basic.Booster",
         code=None,
     )

@@ -17,10 +17,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gauntlet.adapters.child import rss_mb
-from gauntlet.adapters.scorer_lightgbm import MANIFEST, LightGBMScorer, golden_difference
+from gauntlet.adapters.scorer_lightgbm import LightGBMScorer, golden_difference
 from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import GauntletError, IntegrityError
 from gauntlet.core.records.model import FeatureKind, Task
+from gauntlet.core.release import MANIFEST, MODEL_TEXT, SIDECAR
 
 WARM_UP, TIMED = 200, 2_000
 BUDGET_NS = 5 * 10**9
@@ -85,7 +86,7 @@ def as_table(scorer: LightGBMScorer) -> Any:
 
 def refuses_missing_file(folder: Path) -> str:
     """A release without its model file is refused."""
-    return _expect_refusal(folder, lambda copy: (copy / "model.txt").unlink())
+    return _expect_refusal(folder, lambda copy: (copy / MODEL_TEXT).unlink())
 
 
 def refuses_wrong_names(folder: Path) -> str:
@@ -94,11 +95,11 @@ def refuses_wrong_names(folder: Path) -> str:
 
 
 def _rename_feature(copy: Path) -> None:
-    sidecar = json.loads((copy / "sidecar.json").read_bytes())
+    sidecar = json.loads((copy / SIDECAR).read_bytes())
     sidecar["features"][0]["name"] += "_renamed"
-    (copy / "sidecar.json").write_text(json.dumps(sidecar))
+    (copy / SIDECAR).write_text(json.dumps(sidecar))
     manifest = json.loads((copy / MANIFEST).read_bytes())
-    manifest["files"]["sidecar.json"] = sha256_file(copy / "sidecar.json")
+    manifest["files"][SIDECAR] = sha256_file(copy / SIDECAR)
     (copy / MANIFEST).write_text(json.dumps(manifest))
 
 

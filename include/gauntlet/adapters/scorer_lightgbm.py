@@ -24,6 +24,7 @@ from gauntlet.core.model_text import feature_names, validate_model_text
 from gauntlet.core.ports import ProbeMeasurements
 from gauntlet.core.records.evaluation import SmokeCheck
 from gauntlet.core.records.model import GoldenSet, ModelSidecar
+from gauntlet.core.release import GOLDEN, MANIFEST, MODEL_TEXT, NEEDED, SIDECAR
 from gauntlet.native.lightgbm import Booster, RowScorer
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MANIFEST = "manifest.json"
-FILES = ("model.txt", "sidecar.json", "golden.json")
 LOAD_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 120.0
 CHILD = (sys.executable, "-m", "gauntlet.adapters.scorer_child")
@@ -53,17 +52,17 @@ def read_release(folder: Path) -> tuple[bytes, ModelSidecar, GoldenSet]:
     """
     listed = _listed(folder)
     content = {name: _verified(folder / name, digest) for name, digest in listed.items()}
-    if missing := [name for name in FILES if name not in content]:
+    if missing := [name for name in NEEDED if name not in content]:
         raise IntegrityError(f"{folder}/{MANIFEST} does not list {', '.join(missing)}")
     try:
-        sidecar = ModelSidecar.model_validate_json(content["sidecar.json"])
-        golden = GoldenSet.model_validate_json(content["golden.json"])
+        sidecar = ModelSidecar.model_validate_json(content[SIDECAR])
+        golden = GoldenSet.model_validate_json(content[GOLDEN])
     except ValueError as error:
         raise IntegrityError(f"{folder}: sidecar.json or golden.json is no such record: {error}") from None
-    if sha256_bytes(content["model.txt"]) != sidecar.model_sha256:
+    if sha256_bytes(content[MODEL_TEXT]) != sidecar.model_sha256:
         raise IntegrityError(f"{folder}/sidecar.json: model_sha256 is not that of model.txt")
-    validate_model_text(content["model.txt"], sidecar)
-    return content["model.txt"], sidecar, golden
+    validate_model_text(content[MODEL_TEXT], sidecar)
+    return content[MODEL_TEXT], sidecar, golden
 
 
 def _listed(folder: Path) -> dict[str, str]:

@@ -47,6 +47,7 @@ from gauntlet.core.records.model import (
     Task,
     TrainingSummary,
 )
+from gauntlet.core.release import GOLDEN, MODEL_TEXT, SIDECAR
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.specs.training import Parameter, is_range, profit_of
 from gauntlet.core.thresholds import choose_threshold
@@ -570,9 +571,9 @@ def _sidecar(job: Job, model: Model, threshold: float | None) -> ModelSidecar:
 
 def _write_files(job: Job, model: Model, sidecar: ModelSidecar, golden: GoldenSet) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / "model.txt").write_bytes(model.text)
-    (job.folder / "sidecar.json").write_text(sidecar.model_dump_json(indent=1) + "\n")
-    (job.folder / "golden.json").write_text(golden.model_dump_json() + "\n")
+    (job.folder / MODEL_TEXT).write_bytes(model.text)
+    (job.folder / SIDECAR).write_text(sidecar.model_dump_json(indent=1) + "\n")
+    (job.folder / GOLDEN).write_text(golden.model_dump_json() + "\n")
 
 
 def _metrics(job: Job, model: Model, parts: Iterable[Part], threshold: float | None) -> dict[str, float]:

@@ -16,12 +16,12 @@ from gauntlet.core.errors import IntegrityError
 from gauntlet.core.golden import compare_golden
 from gauntlet.core.records.model import GoldenSet, ModelSidecar
 from gauntlet.core.records.rollout import ServedVersion
+from gauntlet.core.release import GOLDEN, MANIFEST, MODEL_TEXT, NEEDED, SIDECAR
 from gauntlet.core.specs.serving import InputPolicy
 from gauntlet.native.lightgbm import Booster, ScoringError
 from gauntlet.serving.inputs import Encoder
 from gauntlet.serving.scorer import Predictor
 
-MANIFEST = "manifest.json"
 ACCEPT_ALL = InputPolicy(extra="ignore", null="count", nan="count")
 """For golden rows, which training has scored: any value goes, but every feature must be there and of its type."""
 
@@ -41,9 +41,9 @@ def read_release(folder: Path, served: ServedVersion) -> Release:
     from gauntlet.core.model_text import validate_model_text
 
     content = _verified(folder, served.release_digest)
-    sidecar = ModelSidecar.model_validate_json(content["sidecar.json"])
-    golden = GoldenSet.model_validate_json(content["golden.json"])
-    text = content["model.txt"]
+    sidecar = ModelSidecar.model_validate_json(content[SIDECAR])
+    golden = GoldenSet.model_validate_json(content[GOLDEN])
+    text = content[MODEL_TEXT]
     if sidecar.model_sha256 != sha256_bytes(text):
         raise IntegrityError(f"{folder}/sidecar.json: model_sha256 is not that of model.txt")
     if sidecar.version_id != served.version_id:
@@ -63,7 +63,7 @@ def _verified(folder: Path, digest: str) -> dict[str, bytes]:
         content[name] = _read(folder / name)
         if sha256_bytes(content[name]) != expected:
             raise IntegrityError(f"{folder}/{name} is not the one released: expected SHA-256 {expected}")
-    if missing := {"model.txt", "sidecar.json", "golden.json"} - content.keys():
+    if missing := set(NEEDED) - content.keys():
         raise IntegrityError(f"{folder}/{MANIFEST} does not list {', '.join(sorted(missing))}")
     return content
 

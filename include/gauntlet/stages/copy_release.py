@@ -9,8 +9,9 @@ from gauntlet.core.ports import Blobs, RecordStore, RoutingStore, Services
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.environment import ReleaseCopied
 from gauntlet.core.records.gates import PromotionDecision
-from gauntlet.core.records.model import ModelSidecar, RegisteredVersion, ReleaseRef, TrainedModel
+from gauntlet.core.records.model import RegisteredVersion, ReleaseRef, TrainedModel
 from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.stages.release_folder import sidecar_in
 from gauntlet.stages.releases import ALL, quarantine_of
 
 CHAMPION = "champion"
@@ -141,7 +142,7 @@ def _bring(services: Services, origin: Origin, source: str, run: RunContext, rel
 
 def _folder(services: Services, origin: Origin, model: str, release: ReleaseRef) -> ReleaseRef:
     there = origin.blobs.fetch_folder(release.uri, release.digest)
-    sidecar = ModelSidecar.model_validate_json((there / "sidecar.json").read_bytes())
+    sidecar = sidecar_in(there)
     ours, theirs = set(services.specs.get(model).source.features.all), {one.name for one in sidecar.features}
     if ours != theirs:
         differ = ", ".join(sorted(ours ^ theirs))

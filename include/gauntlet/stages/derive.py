@@ -29,6 +29,8 @@ from gauntlet.core.records.model import (
     Task,
     TrainedModel,
 )
+from gauntlet.core.release import GOLDEN, MODEL_TEXT, PROFILE, SIDECAR
+from gauntlet.stages.release_folder import golden_in, read_sidecar
 from gauntlet.stages.releases import ALL
 from gauntlet.stages.train import document_of, keep_release, lineage
 
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MODEL_TEXT, SIDECAR, GOLDEN, PROFILE = "model.txt", "sidecar.json", "golden.json", "profile.json"
 TREE_PARTS = ("train", "validation")
 CALIBRATION = "calibration"
 
@@ -65,7 +66,7 @@ def order_derivation(services: Services, run: RunContext, threshold: float | Non
     champion = services.routing.read(run.model).stable
     if champion is None:
         raise DataRejected(f"{run.model}: there is no champion to derive a version from; train one: gauntlet run")
-    sidecar = _sidecar(services.blobs.fetch_folder(champion.release_uri, champion.release_digest))
+    sidecar = read_sidecar(services, champion)
     _check(spec, sidecar, threshold)
     order = DerivationOrder(
         model=run.model,
@@ -346,8 +347,7 @@ def _write(folder: Path, source: Path, scorer: Scorer, made: Made) -> str:
     folder.mkdir()
     shutil.copyfile(source / MODEL_TEXT, folder / MODEL_TEXT)
     (folder / SIDECAR).write_text(made.sidecar.model_dump_json(indent=1) + "\n")
-    golden = GoldenSet.model_validate_json((source / GOLDEN).read_bytes())
-    (folder / GOLDEN).write_text(_golden(golden, scorer, made.sidecar).model_dump_json() + "\n")
+    (folder / GOLDEN).write_text(_golden(golden_in(source), scorer, made.sidecar).model_dump_json() + "\n")
     profile = _profile((source / PROFILE).read_bytes(), made.scores)
     (folder / PROFILE).write_bytes(profile)
     return sha256_bytes(profile)
@@ -377,10 +377,6 @@ def _profile(content: bytes, scores: Floats | None) -> bytes:
     if scores is None:
         return content
     return replace(Profile.from_bytes(content), scores=numbers(scores, "float").counted(scores)).to_bytes()
-
-
-def _sidecar(folder: Path) -> ModelSidecar:
-    return ModelSidecar.model_validate_json((folder / SIDECAR).read_bytes())
 
 
 def _log(

@@ -18,8 +18,7 @@ from gauntlet.core.records.data import DatasetRef
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.model import ReleaseDossier, TrainedModel
 from gauntlet.core.records.run import RunContext
-
-MANIFEST = "manifest.json"
+from gauntlet.core.release import MANIFEST
 
 
 def keep_dossier(

@@ -10,7 +10,8 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import DrillReport
 from gauntlet.core.records.rollout import Routing, ServedVersion
-from gauntlet.stages.preflight import largest_difference, read_golden
+from gauntlet.stages.preflight import largest_difference
+from gauntlet.stages.release_folder import read_golden
 from gauntlet.stages.rollback import APPLY_TIMEOUT_S, ATTEMPTS, way_back
 
 ACTOR = "drill"

@@ -11,10 +11,12 @@ from gauntlet.core.gates.evidence import ChampionFacts, Evidence, Frame
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
 from gauntlet.core.records.gates import Approval
-from gauntlet.core.records.model import ModelSidecar, TrainedModel
+from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.observation import HoldoutRead
 from gauntlet.stages.arrays import microseconds, numbers
 from gauntlet.stages.line import stopped
+from gauntlet.stages.release_folder import read_sidecar, sidecar_in
+from gauntlet.stages.releases import ALL
 from gauntlet.stages.snapshot import read_parts, read_snapshot, read_verified
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from gauntlet.core.records.run import RunContext
     from gauntlet.core.spec import ModelSpec
 
-ALL = 100_000
 TRAINING_PARTS = ("train", "validation", "calibration")
 OWN = ("row_key", "label", "weight", "event_time", "candidate_score", "champion_score", "naive_score")
 SCORES = ("candidate_score_", "champion_score_", "naive_score_")
@@ -81,7 +82,7 @@ def gather(
         candidate=about.trained.release.digest,
         champion=about.champion_digest,
         trained=about.trained,
-        sidecar=read_sidecar(services, about.trained.release.uri, about.trained.release.digest),
+        sidecar=sidecar_in(services.blobs.fetch_folder(about.trained.release.uri, about.trained.release.digest)),
         dataset=records.find(key, DatasetRef),
         contract=records.find(key, ContractReport),
         split=records.find(key, SplitManifest),
@@ -97,19 +98,13 @@ def gather(
     )
 
 
-def read_sidecar(services: Services, uri: str, digest: str) -> ModelSidecar:
-    """The sidecar of a release, from its verified folder."""
-    folder = services.blobs.fetch_folder(uri, digest)
-    return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
-
-
 # ---- the champion ----------------------------------------------------------------------------------
 
 
 def _champion_facts(services: Services, about: Subject) -> ChampionFacts | None:
     if about.champion is None:
         return None
-    sidecar = read_sidecar(services, about.champion.release_uri, about.champion.release_digest)
+    sidecar = read_sidecar(services, about.champion)
     trained = _training_of(services, about)
     return ChampionFacts(
         digest=about.champion.release_digest,

@@ -23,11 +23,13 @@ from gauntlet.core.metrics import METRICS, PRIMARY, MetricError, Sample, measure
 from gauntlet.core.perturbations import perturbed
 from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
-from gauntlet.core.records.model import FeatureKind, GoldenSet, ModelSidecar
+from gauntlet.core.records.model import FeatureKind, ModelSidecar
 from gauntlet.core.records.observation import GateMeasurements, Observation, ServerTrial
+from gauntlet.core.release import MODEL_TEXT
 from gauntlet.core.splits import PARTS
 from gauntlet.stages.arrays import feature_columns, numbers
 from gauntlet.stages.gate_evidence import Subject, column_values
+from gauntlet.stages.release_folder import golden_in
 from gauntlet.stages.snapshot import read_parts, read_snapshot
 
 if TYPE_CHECKING:
@@ -233,7 +235,7 @@ def _feature_health(services: Services, about: Subject, config: Any) -> Iterator
     scorer = services.scorers.load(folder)
     rows = about.trained.train_rows
     names = [feature.name for feature in scorer.sidecar.features]
-    for name, share in gain_shares((folder / "model.txt").read_bytes(), names).items():
+    for name, share in gain_shares((folder / MODEL_TEXT).read_bytes(), names).items():
         yield Observation(kind=feature_health.IMPORTANCE, subject=name, rows=rows, value=share)
     doubtful = [feature.name for feature in scorer.sidecar.features if not _varies(feature)]
     train = _train_columns(services, about, doubtful)
@@ -289,7 +291,7 @@ def _golden(services: Services, about: Subject, config: Any) -> Iterator[Observa
     import numpy as np
 
     folder = _folder(services, about)
-    kept = GoldenSet.model_validate_json((folder / "golden.json").read_bytes())
+    kept = golden_in(folder)
     scores = services.scorers.load(folder).score_rows(kept.rows)
     expected = np.array(kept.class_scores if kept.class_scores is not None else kept.scores)
     yield Observation(kind=golden.ROW, subject=None, rows=len(kept.rows), value=_change(expected, scores))

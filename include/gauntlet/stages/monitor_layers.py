@@ -24,6 +24,7 @@ from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.specs.monitoring import WatchedMetric
+from gauntlet.stages.release_folder import read_sidecar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,8 +104,7 @@ def _compared(
     from gauntlet.stages.windows import Window, counted, profile_of
     from gauntlet.stages.write_profile import kinds_in
 
-    folder = services.blobs.fetch_folder(champion.release_uri, champion.release_digest)
-    sidecar = ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes())
+    sidecar = read_sidecar(services, champion)
     profile, _ = read_profile(services, champion)
     kinds = {name: kind for name, kind in kinds_in(spec).items() if name in {f.name for f in sidecar.features}}
     pulled = pull_window(services, run, spec, report.window_end)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import Rejection, RolloutAborted
@@ -26,6 +24,7 @@ from gauntlet.core.records.rollout import (
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.specs.rollout import RolloutSection
 from gauntlet.stages.carry_out import ACTOR, rolled_back
+from gauntlet.stages.release_folder import read_golden, read_sidecar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,12 +52,6 @@ def preflight(services: Services, run: RunContext) -> PreflightReport:
     if state.phase is RolloutPhase.PENDING:
         services.records.put(run.key, _passed(services, state, report), actor=ACTOR)
     return report
-
-
-def read_golden(services: Services, version: ServedVersion) -> GoldenSet:
-    """The golden rows that travel with a release."""
-    folder = services.blobs.fetch_folder(version.release_uri, version.release_digest)
-    return GoldenSet.model_validate_json((folder / "golden.json").read_bytes())
 
 
 def largest_difference(scores: Sequence[float], expected: Sequence[float]) -> float:
@@ -93,7 +86,7 @@ def _examine(services: Services, run: RunContext, state: RolloutState) -> Prefli
         answered, timings = _answers(services, run.model, candidate, golden, plan)
         checks += answered
         measured = {**measured, **timings}
-    sidecar, stable = _sidecar(services, candidate), state.stable and _sidecar(services, state.stable)
+    sidecar, stable = read_sidecar(services, candidate), state.stable and read_sidecar(services, state.stable)
     outcome = worst(check.outcome for check in checks)
     told = [check.sentence for check in checks if check.outcome is outcome]
     return PreflightReport(
@@ -169,11 +162,6 @@ def _timed(services: Services, model: str, candidate: ServedVersion, rows: Seque
     start = time.perf_counter()
     services.server.predict(model, rows, version_id=candidate.version_id)
     return (time.perf_counter() - start) * 1000
-
-
-def _sidecar(services: Services, version: ServedVersion) -> ModelSidecar:
-    folder: Path = services.blobs.fetch_folder(version.release_uri, version.release_digest)
-    return ModelSidecar.model_validate(json.loads((folder / "sidecar.json").read_bytes()))
 
 
 def _expected(

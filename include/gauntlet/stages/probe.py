@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from gauntlet.core.records.evaluation import ProbeReport
 from gauntlet.core.records.model import TrainedModel
+from gauntlet.core.release import MODEL_TEXT
 from gauntlet.stages.server_trial import try_on_server
 
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
     from gauntlet.core.records.evaluation import LatencyProfile
     from gauntlet.core.records.run import RunContext
-
-MODEL_FILE = "model.txt"
 
 
 def probe(services: Services, run: RunContext) -> ProbeReport:
@@ -42,7 +41,7 @@ def probe(services: Services, run: RunContext) -> ProbeReport:
         checks=found.checks,
         candidate_latency=found.candidate_latency,
         champion_latency=found.champion_latency,
-        model_bytes=(folder / MODEL_FILE).stat().st_size,
+        model_bytes=(folder / MODEL_TEXT).stat().st_size,
         load_seconds=found.load_seconds,
         rss_mb=found.rss_mb,
     )

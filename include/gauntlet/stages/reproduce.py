@@ -15,13 +15,13 @@ from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import Derivation, DerivationKind, RegisteredVersion, ReleaseRef, TrainedModel
 from gauntlet.core.records.reproduction import ReproduceReport, SpecDocument, TrainingOrigin
 from gauntlet.core.records.run import RunContext
+from gauntlet.core.release import MODEL_TEXT
 from gauntlet.core.reproduce import origin_differences, text_differences
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.provenance import origin
 from gauntlet.stages.releases import ALL
 from gauntlet.stages.retention import find_version
 
-MODEL_TEXT = "model.txt"
 SAME = "the same trees came out, byte for byte"
 OTHER = "other trees came out"
 WITHIN = "the same trees came out, but not the same version"

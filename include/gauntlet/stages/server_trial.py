@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gauntlet.core.gates.infra_validation import NAME, InfraValidationConfig, observed
-from gauntlet.core.records.model import GoldenSet, TrainedModel
+from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.observation import ServerTrial
+from gauntlet.stages.release_folder import golden_in
 
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
@@ -29,7 +30,7 @@ def try_on_server(services: Services, run: RunContext) -> ServerTrial | None:
     config = spec.gates.config(NAME)
     assert isinstance(config, InfraValidationConfig)
     folder = services.blobs.fetch_folder(release.uri, release.digest)
-    golden = GoldenSet.model_validate_json((folder / "golden.json").read_bytes())
+    golden = golden_in(folder)
     trial = services.trials.run(spec, release, folder, golden.rows, config.requests)
     found = tuple(observed(trial, golden.scores, len(golden.rows)))
     report = ServerTrial(candidate=release.digest, spec_digest=run.spec_digest, observations=found)

@@ -26,7 +26,8 @@ from gauntlet.stages.carry_out import ACTOR, carry_out
 from gauntlet.stages.challengers import overtaken_by
 from gauntlet.stages.hold import frozen
 from gauntlet.stages.live_evidence import join_labels, measure_products
-from gauntlet.stages.preflight import largest_difference, read_golden
+from gauntlet.stages.preflight import largest_difference
+from gauntlet.stages.release_folder import read_golden
 
 GOLDEN_ROWS = 32
 SKEW = timedelta(seconds=0.5)

@@ -13,12 +13,13 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import PromotionRecord, TraceStep
-from gauntlet.core.records.model import Derivation, ModelSidecar, RegisteredVersion, TrainedModel
+from gauntlet.core.records.model import Derivation, RegisteredVersion, TrainedModel
 from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
 from gauntlet.stages.history import history
-from gauntlet.stages.releases import ALL
+from gauntlet.stages.release_folder import read_sidecar
+from gauntlet.stages.releases import ALL, served
 
 __all__ = ["history", "trace"]
 
@@ -116,8 +117,7 @@ def _threshold(services: Services, model: str, version_id: str) -> float | None:
     for registered in services.records.newest(model, RegisteredVersion, limit=ALL):
         if registered.version_id == version_id:
             try:
-                folder = services.blobs.fetch_folder(registered.release.uri, registered.release.digest)
-                return ModelSidecar.model_validate_json((folder / "sidecar.json").read_bytes()).threshold
+                return read_sidecar(services, served(registered)).threshold
             except (GauntletError, OSError, ValueError):
                 return None  # The release is deleted or damaged: the score is still told.
     return None

@@ -14,6 +14,7 @@ from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import ModelSidecar, ReleaseRef, TrainedModel, TrainingSummary
 from gauntlet.core.records.reproduction import SpecDocument, TrainingOrigin
+from gauntlet.core.release import MANIFEST
 from gauntlet.stages.provenance import origin, provenance
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gauntlet.core.records.run import RunContext
     from gauntlet.core.spec import ModelSpec
 
-MANIFEST = "manifest.json"
 FITTED_PARTS = ("train", "validation", "calibration")
 PLOTTED = 30
 

@@ -17,8 +17,9 @@ from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.rollout import RolloutState, Routing
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.triage import Facts, advise, beside
-from gauntlet.stages.preflight import largest_difference, read_golden
+from gauntlet.stages.preflight import largest_difference
 from gauntlet.stages.raise_alerts import open_alerts
+from gauntlet.stages.release_folder import read_golden
 
 BACK = timedelta(hours=48)
 """How long before the first symptom the timeline begins."""

@@ -10,6 +10,7 @@ from gauntlet.core.digest import sha256_bytes
 from gauntlet.core.errors import DataRejected
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.run import RunContext
+from gauntlet.core.release import PROFILE as PROFILE
 from gauntlet.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from gauntlet.core.ports import Services
     from gauntlet.stages.windows import Kind
-
-PROFILE = "profile.json"
 
 
 def write_profile(
