@@ -2,7 +2,7 @@
 
 from airflow.sdk import CronTriggerTimetable
 
-from gauntlet.orchestration import recovery
+from gauntlet.orchestration import tasks
 from gauntlet.orchestration.dag import model_dag, specs
 
 for spec in specs("reconcile"):
@@ -10,6 +10,6 @@ for spec in specs("reconcile"):
     schedule = CronTriggerTimetable(cron, timezone=spec.schedule.timezone) if cron else None
 
     with model_dag(spec, "reconcile", __doc__, schedule=schedule) as dag:
-        recovery.agree(spec.model)
+        tasks.reconcile.override(task_id="agree")(spec.model, repair=True)
 
     globals()[dag.dag_id] = dag

@@ -34,6 +34,8 @@ KINDS = (
     "rollout_command",
     "monitor",
 )
+MAKERS = ("retrain", "recalibrate", "set_threshold")
+"""The DAGs that make a version."""
 HEAVY = ("pandas", "scipy", "lightgbm", "mlflow", "great_expectations", "duckdb", "pyarrow", "optuna", "sklearn")
 
 
@@ -59,9 +61,10 @@ def test_every_spec_has_every_dag(dags) -> None:
     assert set(dags) == {f"{model}__{kind}" for model in SPECS for kind in KINDS}
 
 
+@pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("model", SPECS)
-def test_every_wanted_gate_is_a_task_between_evaluation_and_registration(dags, model: str) -> None:
-    dag = dags[f"{model}__retrain"]
+def test_every_wanted_gate_is_a_task_between_evaluation_and_registration(dags, model: str, kind: str) -> None:
+    dag = dags[f"{model}__{kind}"]
     gates = {task_id for task_id in dag.task_ids if task_id.startswith("gates.")}
     assert gates == {f"gates.{name}" for name in SPECS[model].gates.names}
     for gate in gates:
@@ -70,10 +73,11 @@ def test_every_wanted_gate_is_a_task_between_evaluation_and_registration(dags, m
         assert "register_challenger" in task.downstream_task_ids
 
 
+@pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("model", SPECS)
-def test_a_failed_gate_leaves_a_failed_run(dags, model: str) -> None:
+def test_a_failed_gate_leaves_a_failed_run(dags, model: str, kind: str) -> None:
     """The run's state is that of its leaves: nothing after a gate may run when the gate failed."""
-    dag = dags[f"{model}__retrain"]
+    dag = dags[f"{model}__{kind}"]
     rules = {task.task_id: str(getattr(task.trigger_rule, "value", task.trigger_rule)) for task in dag.tasks}
     assert set(rules.values()) == {"all_success"}
     assert [task.task_id for task in dag.leaves] == ["announce"]

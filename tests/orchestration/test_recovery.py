@@ -78,17 +78,19 @@ def test_a_drill_is_asked_for_by_its_run(recovery, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.ERROR])
-def test_a_difference_that_stays_makes_the_task_red(recovery, monkeypatch, outcome) -> None:
+def test_a_difference_that_stays_makes_the_task_red(monkeypatch, outcome) -> None:
+    from gauntlet.orchestration import tasks
+
     report = ReconcileReport(
         model="m", outcome=outcome, reason="v1, not v2", differences=(), unreachable=(), resumed=None, at=NOW
     )
     monkeypatch.setattr(pipeline, "reconcile", lambda model, repair: report)
     with pytest.raises(InfrastructureError, match="v1, not v2"):
-        recovery.module.agree.function("m")
+        tasks.reconcile.function("m", repair=True)
     monkeypatch.setattr(
         pipeline, "reconcile", lambda model, repair: report.model_copy(update={"outcome": Outcome.PASSED})
     )
-    assert recovery.module.agree.function("m") == "v1, not v2"
+    assert tasks.reconcile.function("m", repair=True) == "v1, not v2"
 
 
 # ---- a promotion in a freeze -----------------------------------------------------------------------

@@ -1,11 +1,10 @@
-"""Going back, as Airflow tasks: by a person from the UI, in a drill, and keeping everybody in agreement."""
+"""Going back, as Airflow tasks: by a person from the UI, by the monitor, and in a drill."""
 
 from __future__ import annotations
 
 from airflow.sdk import Param, get_current_context, task
 
 from gauntlet import pipeline
-from gauntlet.core.errors import InfrastructureError
 
 ROLLBACK_PARAMS = {
     "reason": Param(
@@ -37,14 +36,4 @@ def drill(model: str) -> str:
     """Rehearse a rollback; fails when it would not have gone as it must."""
     report = pipeline.drill(model, request=get_current_context()["dag_run"].run_id)
     print(report.reason)  # noqa: T201 - the task log
-    return report.reason
-
-
-@task
-def agree(model: str) -> str:
-    """Registry, routing and servers agree, if need be after repair; fails when they do not."""
-    report = pipeline.reconcile(model, repair=True)
-    print(report.reason)  # noqa: T201 - the task log
-    if not report.agreed:
-        raise InfrastructureError(f"{model}: {report.reason}")
     return report.reason
