@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gauntlet.core.errors import IntegrityError
 from gauntlet.core.leakage_evidence import Column
 
 if TYPE_CHECKING:
@@ -48,6 +49,25 @@ def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
     import pyarrow as pa
 
     return column.cast(pa.float64()).to_numpy(zero_copy_only=False) if column.null_count == 0 else _with_nan(column)
+
+
+def scores(table: pa.Table, name: str) -> NDArray[np.float64] | None:
+    """A version's scores in an evaluation file, (n,) or, multiclass, (n, classes); ``None`` when it has none."""
+    import numpy as np
+
+    if name in table.column_names:
+        return numbers(table.column(name))
+    classes = [column for column in table.column_names if column.startswith(f"{name}_")]
+    classes.sort(key=lambda column: int(column.rsplit("_", 1)[1]))
+    return np.column_stack([numbers(table.column(column)) for column in classes]) if classes else None
+
+
+def candidate_scores(table: pa.Table) -> NDArray[np.float64]:
+    """The scores of the version that an evaluation is of; :class:`IntegrityError` when the file has none."""
+    found = scores(table, "candidate_score")
+    if found is None:
+        raise IntegrityError("the evaluation file has no column candidate_score; evaluate again")
+    return found
 
 
 def feature_columns(spec: ModelSpec, table: pa.Table) -> dict[str, Column]:

@@ -11,6 +11,7 @@ from gauntlet.core.records.environment import ReleaseCopied
 from gauntlet.core.records.gates import PromotionDecision
 from gauntlet.core.records.model import RegisteredVersion, ReleaseRef, TrainedModel
 from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.stages.recorded import version_called
 from gauntlet.stages.release_folder import sidecar_in
 from gauntlet.stages.releases import ALL, quarantine_of
 
@@ -59,13 +60,12 @@ def copy_release(
 
 
 def _registered(origin: Origin, model: str, version: str) -> RegisteredVersion:
-    found = origin.records.newest(model, RegisteredVersion, limit=ALL)
     stable = origin.routing.read(model).stable if version == CHAMPION else None
-    wanted = stable.version_id if stable else version
-    for registered in found:
-        if wanted in {registered.version_id, str(registered.version)}:
-            return registered
-    there = ", ".join(f"{one.version} ({one.version_id})" for one in found[:10]) or "none"
+    found = version_called(origin, model, stable.version_id if stable else version)
+    if found is not None:
+        return found
+    known = origin.records.newest(model, RegisteredVersion, limit=10)
+    there = ", ".join(f"{one.version} ({one.version_id})" for one in known) or "none"
     raise MissingRecord(f"{origin.environment}: {model} has no version {version}; registered there: {there}")
 
 

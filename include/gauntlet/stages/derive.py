@@ -30,8 +30,8 @@ from gauntlet.core.records.model import (
     TrainedModel,
 )
 from gauntlet.core.release import GOLDEN, MODEL_TEXT, PROFILE, SIDECAR
+from gauntlet.stages.recorded import derivation_of, made_by
 from gauntlet.stages.release_folder import golden_in, read_sidecar
-from gauntlet.stages.releases import ALL
 from gauntlet.stages.train import document_of, keep_release, lineage
 
 if TYPE_CHECKING:
@@ -322,21 +322,12 @@ def trained_by(services: Services, model: str, release: str) -> tuple[str, Train
     Raises:
         DataRejected: the release is not one that a run of this store has made.
     """
-    from gauntlet.core.records.run import RunContext
-
-    keys = [run.key for run in services.records.newest(model, RunContext, limit=ALL)]
-    for key, named in services.records.of_runs(keys, TrainedModel).items():
-        for trained in named.values():
-            if trained.release.digest == release:
-                derived = derivation_of(services, model, release)
-                return (derived.trees if derived else key), trained
-    raise DataRejected(f"{model}: no run in the store has made release {release[:12]}: retrain instead")
-
-
-def derivation_of(services: Services, model: str, release: str) -> Derivation | None:
-    """How a release came about, where it was not trained."""
-    found = services.records.newest(model, Derivation, limit=ALL)
-    return next((one for one in found if one.release == release), None)
+    found = made_by(services, model, release)
+    if found is None:
+        raise DataRejected(f"{model}: no run in the store has made release {release[:12]}: retrain instead")
+    run, trained = found
+    derived = derivation_of(services, model, release)
+    return (derived.trees if derived else run.key), trained
 
 
 # ---- files and log ---------------------------------------------------------------------------------

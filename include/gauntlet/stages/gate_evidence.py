@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.errors import IntegrityError
@@ -13,7 +14,7 @@ from gauntlet.core.records.evaluation import EvaluationRef, ProbeReport
 from gauntlet.core.records.gates import Approval
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.observation import HoldoutRead
-from gauntlet.stages.arrays import microseconds, numbers
+from gauntlet.stages.arrays import candidate_scores, microseconds, numbers, scores
 from gauntlet.stages.line import stopped
 from gauntlet.stages.release_folder import read_sidecar, sidecar_in
 from gauntlet.stages.releases import ALL
@@ -75,6 +76,7 @@ def gather(
 ) -> Evidence:
     """The evidence for one gate; the holdout is read, and its reading counted, only for gates that need it."""
     records, key = services.records, about.run.key
+    made = {one.release.digest: one for one in reversed(records.newest(about.run.model, TrainedModel, limit=ALL))}
     return Evidence(
         spec=about.spec,
         run=about.run,
@@ -88,10 +90,10 @@ def gather(
         split=records.find(key, SplitManifest),
         leakage=records.find(key, LeakageReport),
         evaluation=about.evaluation,
-        frame=_frame(services, about, wanted_columns(about.spec, name), beside=gate.beside) if gate.holdout else None,
+        frame=_frame(services, about, name, made if gate.beside else None) if gate.holdout else None,
         probe=records.find(key, ProbeReport),
         observations=observations,
-        champion_facts=_champion_facts(services, about),
+        champion_facts=_champion_facts(services, about, made),
         approvals=tuple(records.named(key, Approval).values()),
         holdout_reads=_count_reading(services, about, name) if gate.holdout and count else None,
         frozen=stopped(services, about.run.model),
@@ -101,11 +103,15 @@ def gather(
 # ---- the champion ----------------------------------------------------------------------------------
 
 
-def _champion_facts(services: Services, about: Subject) -> ChampionFacts | None:
+Made = Mapping[str, TrainedModel]
+"""Every model that a run of this store has made, by its release digest."""
+
+
+def _champion_facts(services: Services, about: Subject, made: Made) -> ChampionFacts | None:
     if about.champion is None:
         return None
     sidecar = read_sidecar(services, about.champion)
-    trained = _training_of(services, about)
+    trained = made.get(about.champion.release_digest)
     return ChampionFacts(
         digest=about.champion.release_digest,
         version_id=about.champion.version_id,
@@ -116,28 +122,21 @@ def _champion_facts(services: Services, about: Subject) -> ChampionFacts | None:
     )
 
 
-def _training_of(services: Services, about: Subject) -> TrainedModel | None:
-    found = services.records.newest(about.run.model, TrainedModel, limit=ALL)
-    return next((item for item in found if item.release.digest == about.champion_digest), None)
-
-
-def _seen(services: Services, about: Subject, keys: NDArray[Any]) -> NDArray[np.bool_] | None:
+def _seen(services: Services, about: Subject, keys: NDArray[Any], made: Made) -> NDArray[np.bool_] | None:
     """Holdout rows among those the champion was trained, stopped or calibrated on; ``None`` when they are not known.
 
     Of a derived champion those that its trees were trained on count too.
     """
     import numpy as np
 
-    found = services.records.newest(about.run.model, TrainedModel, limit=ALL)
-    by_release = {item.release.digest: item for item in reversed(found)}
     seen = np.zeros(len(keys), dtype=bool)
     digest = about.champion_digest
     while digest is not None:
-        rows = _rows_of(services, about.run.model, by_release.get(digest))
+        rows = _rows_of(services, about.run.model, made.get(digest))
         if rows is None:
             return None
         seen |= np.isin(keys, rows)
-        digest = by_release[digest].derived_from
+        digest = made[digest].derived_from
     return seen
 
 
@@ -176,12 +175,13 @@ def wanted_columns(spec: ModelSpec, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spec.gates.config(name).columns + (profit.reads if profit else ())))
 
 
-def _frame(services: Services, about: Subject, wanted: tuple[str, ...], *, beside: bool) -> Frame:
+def _frame(services: Services, about: Subject, name: str, made: Made | None) -> Frame:
+    """What a gate reads of the holdout; with ``made``, also which rows the champion has seen."""
     path = services.blobs.fetch(about.evaluation.uri, about.evaluation.sha256)
-    frame = frame_of(read_verified(path, _present(path, wanted)))
-    if about.champion is None or not beside:
+    frame = frame_of(read_verified(path, _present(path, wanted_columns(about.spec, name))))
+    if about.champion is None or made is None:
         return frame
-    return Frame(**{**frame.__dict__, "seen": _seen(services, about, frame.row_key)})
+    return replace(frame, seen=_seen(services, about, frame.row_key, made))
 
 
 def _present(path: Path, wanted: tuple[str, ...]) -> list[str]:
@@ -201,29 +201,13 @@ def frame_of(table: pa.Table) -> Frame:
     return Frame(
         row_key=table.column("row_key").to_numpy(),
         label=numbers(table.column("label")),
-        candidate=_required(_scores(table, "candidate_score")),
-        champion=_scores(table, "champion_score"),
-        naive=_scores(table, "naive_score"),
+        candidate=candidate_scores(table),
+        champion=scores(table, "champion_score"),
+        naive=scores(table, "naive_score"),
         weight=numbers(table.column("weight")) if "weight" in names else None,
         event_us=microseconds(table.column("event_time")) if "event_time" in names else None,
         columns={name: column_values(table.column(name)) for name in names if not _own(name)},
     )
-
-
-def _required(scores: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    if scores is None:
-        raise IntegrityError("the evaluation file has no column candidate_score; evaluate again")
-    return scores
-
-
-def _scores(table: pa.Table, name: str) -> NDArray[np.float64] | None:
-    import numpy as np
-
-    if name in table.column_names:
-        return numbers(table.column(name))
-    classes = [column for column in table.column_names if column.startswith(f"{name}_")]
-    classes.sort(key=lambda column: int(column.rsplit("_", 1)[1]))
-    return np.column_stack([numbers(table.column(column)) for column in classes]) if classes else None
 
 
 def column_values(column: pa.ChunkedArray) -> NDArray[Any]:

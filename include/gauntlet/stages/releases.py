@@ -9,7 +9,7 @@ from gauntlet.core.ledger import Change
 from gauntlet.core.ports import RecordStore, Services
 from gauntlet.core.records.ledger import CandidateState, QuarantineCleared, Transition
 from gauntlet.core.records.model import Derivation, RegisteredVersion, ReleaseRef
-from gauntlet.core.records.retention import Tombstone, tombstone_name
+from gauntlet.core.records.retention import Tombstone, retention_key, tombstone_name
 from gauntlet.core.records.rollout import Quarantine, ServedVersion
 
 ALL = 100_000
@@ -48,10 +48,10 @@ class Recorded(Protocol):
         ...
 
 
-def is_deleted(services: Services, model: str, digest: str) -> bool:
-    """Whether retention has deleted a release; a copy of it may still lie in some cache."""
-    stone = services.records.find(f"{model}/retention", Tombstone, tombstone_name(digest))
-    return stone is not None and stone.restored_at is None
+def tombstone_of(services: Services, model: str, digest: str) -> Tombstone | None:
+    """The tombstone of a release that retention has deleted; a copy of it may still lie in some cache."""
+    stone = services.records.find(retention_key(model), Tombstone, tombstone_name(digest))
+    return stone if stone is not None and stone.restored_at is None else None
 
 
 def quarantine_of(services: Recorded, model: str, digest: str, tree_digest: str = "") -> Quarantine | None:

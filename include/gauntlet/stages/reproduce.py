@@ -12,14 +12,14 @@ from gauntlet.core.model_text import tree_digest
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services, TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
-from gauntlet.core.records.model import Derivation, DerivationKind, RegisteredVersion, ReleaseRef, TrainedModel
+from gauntlet.core.records.model import Derivation, DerivationKind, RegisteredVersion, ReleaseRef
 from gauntlet.core.records.reproduction import ReproduceReport, SpecDocument, TrainingOrigin
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.release import MODEL_TEXT
 from gauntlet.core.reproduce import origin_differences, text_differences
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.provenance import origin
-from gauntlet.stages.releases import ALL
+from gauntlet.stages.recorded import made_by
 from gauntlet.stages.retention import find_version
 
 SAME = "the same trees came out, byte for byte"
@@ -40,9 +40,9 @@ def reproduce(services: Services, model: str, version: str) -> ReproduceReport:
         TrainingFailed: training refused what it once accepted.
     """
     found = find_version(services, model, version)
-    made_by = run_of(services, model, found)
-    derived = services.records.find(made_by.key, Derivation)
-    run = services.records.get(derived.trees, RunContext) if derived else made_by
+    maker = run_of(services, model, found)
+    derived = services.records.find(maker.key, Derivation)
+    run = services.records.get(derived.trees, RunContext) if derived else maker
     spec = spec_of(services, run)
     recorded = services.blobs.fetch_folder(found.release.uri, found.release.digest) / MODEL_TEXT
     started = perf_counter()
@@ -52,7 +52,7 @@ def reproduce(services: Services, model: str, version: str) -> ReproduceReport:
     digest = tree_digest(text)
     same = digest == found.release.tree_digest
     differences = () if same else tuple(_differences(services, run, recorded.read_bytes(), text))
-    differences += tuple(_derived_differences(services, made_by, derived, found.release)) if derived else ()
+    differences += tuple(_derived_differences(services, maker, derived, found.release)) if derived else ()
     same = same and not differences
     told = f"{SAME}; {derived.sentence}" if derived else SAME
     report = ReproduceReport(
@@ -76,11 +76,10 @@ def reproduce(services: Services, model: str, version: str) -> ReproduceReport:
 
 def run_of(services: Services, model: str, registered: RegisteredVersion) -> RunContext:
     """The run that trained a registered version."""
-    runs = {run.key: run for run in services.records.newest(model, RunContext, limit=ALL)}
-    for key, named in services.records.of_runs(list(runs), TrainedModel).items():
-        if any(trained.release.digest == registered.release.digest for trained in named.values()):
-            return runs[key]
-    raise MissingRecord(f"{model}: the run that trained version {registered.version} is not in the store")
+    found = made_by(services, model, registered.release.digest)
+    if found is None:
+        raise MissingRecord(f"{model}: the run that trained version {registered.version} is not in the store")
+    return found[0]
 
 
 def spec_of(services: Services, run: RunContext) -> ModelSpec:

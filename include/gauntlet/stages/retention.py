@@ -28,12 +28,14 @@ from gauntlet.core.records.retention import (
     RetentionPlan,
     RetentionReport,
     Tombstone,
+    retention_key,
 )
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.retention import Holding, Item, Policy, divide, pointed_at, served_since
 from gauntlet.stages.aliases import standings_of
-from gauntlet.stages.releases import ALL
+from gauntlet.stages.recorded import version_called
+from gauntlet.stages.releases import ALL, tombstone_of
 
 ACTOR = "retention"
 K, S = ItemKind, CandidateState
@@ -44,11 +46,6 @@ ORDER = (K.RELEASE, K.DOSSIER, K.REGISTRY_RUN, K.EVALUATION, K.SPLIT, K.SNAPSHOT
 
 FACTS = (DatasetRef, SplitManifest, EvaluationRef, ContractReport, DriftReport, ReleaseDossier)
 """The records of a run that refer to files."""
-
-
-def key_of(model: str) -> str:
-    """The run key retention's own records are under."""
-    return f"{model}/retention"
 
 
 # ---- what would go ---------------------------------------------------------------------------------
@@ -216,7 +213,7 @@ def apply_retention(services: Services, model: str) -> RetentionReport:
         at=services.clock.now(),
     )
     if deleted or refused:
-        services.records.put(key_of(model), report, actor=ACTOR)
+        services.records.put(retention_key(model), report, actor=ACTOR)
     return report
 
 
@@ -235,7 +232,7 @@ def _condemn(services: Services, model: str, item: DoomedItem) -> Tombstone:
         decided_at=services.clock.now(),
     )
     if item.kind is not K.RELEASE:
-        services.records.put(key_of(model), stone, stone.name, actor=ACTOR)
+        services.records.put(retention_key(model), stone, stone.name, actor=ACTOR)
         return stone
     services.ledger.commit(
         Change(
@@ -244,7 +241,7 @@ def _condemn(services: Services, model: str, item: DoomedItem) -> Tombstone:
             action="retention",
             reason=item.reason,
             transitions=_retired(services, model, item),
-            records=((key_of(model), stone, stone.name),),
+            records=((retention_key(model), stone, stone.name),),
             deletes=frozenset({item.digest}),
         )
     )
@@ -272,7 +269,7 @@ def _bury(services: Services, stone: Tombstone) -> str:
     """Remove it, and say so in its tombstone."""
     _REMOVALS[stone.kind](services, stone)
     done = stone.model_copy(update={"deleted_at": services.clock.now()})
-    services.records.put(key_of(stone.model), done, stone.name, actor=ACTOR)
+    services.records.put(retention_key(stone.model), done, stone.name, actor=ACTOR)
     return stone.name
 
 
@@ -325,23 +322,23 @@ def pin_version(services: Services, model: str, version: str, *, by: str, reason
         reason=reason,
         at=services.clock.now(),
     )
-    services.records.put(key_of(model), pin, pin.release_digest, actor=by)
+    services.records.put(retention_key(model), pin, pin.release_digest, actor=by)
     return pin
 
 
 def find_version(services: Services, model: str, version: str) -> RegisteredVersion:
     """A registered version by its number (``7``, ``v7``), its id, or the start of its release digest."""
-    for known in _registered(services, model):
-        names = (str(known.version), f"v{known.version}", known.version_id)
-        if version in names or (len(version) >= 6 and known.release.digest.startswith(version)):
-            return known
-    raise MissingRecord(f"{model} has no version {version!r}: give its number (7, v7) or its id; see gauntlet history")
+    found = version_called(services, model, version)
+    if found is None:
+        raise MissingRecord(
+            f"{model} has no version {version!r}: give its number (7, v7) or its id; see gauntlet history"
+        )
+    return found
 
 
 def restored(services: Services, model: str, digest: str) -> tuple[tuple[str, Tombstone, str], ...]:
     """For a release that was made again after it had been deleted: what takes its tombstone out of force."""
-    name = f"{K.RELEASE.value}:{digest}"
-    stone = services.records.find(key_of(model), Tombstone, name)
-    if stone is None or stone.restored_at is not None:
+    stone = tombstone_of(services, model, digest)
+    if stone is None:
         return ()
-    return ((key_of(model), stone.model_copy(update={"restored_at": services.clock.now()}), name),)
+    return ((retention_key(model), stone.model_copy(update={"restored_at": services.clock.now()}), stone.name),)

@@ -33,7 +33,7 @@ from gauntlet.core.records.ledger import (
 )
 from gauntlet.core.records.rollout import Quarantine, Routing, ServedVersion
 from gauntlet.stages.aliases import project_aliases
-from gauntlet.stages.releases import is_deleted, quarantine_of, release_of
+from gauntlet.stages.releases import quarantine_of, release_of, tombstone_of
 
 APPLY_TIMEOUT_S = 5.0
 ATTEMPTS = 8
@@ -128,7 +128,7 @@ def way_back(services: Services, model: str, offender: ServedVersion) -> ServedV
 
 
 def _obstacle(services: Services, model: str, version: ServedVersion) -> str | None:
-    if is_deleted(services, model, version.release_digest):
+    if tombstone_of(services, model, version.release_digest) is not None:
         return "deleted by retention"
     release = release_of(services, model, version)
     quarantine = quarantine_of(services, model, release.digest, release.tree_digest)

@@ -12,11 +12,12 @@ from gauntlet.core.errors import DataRejected, InfrastructureError, IntegrityErr
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Scorer, Services
 from gauntlet.core.records.drift import DriftReport, FeatureDrift, PerformanceDrift
-from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.model import Task
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
+from gauntlet.stages import arrays
+from gauntlet.stages.recorded import holdout_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from gauntlet.core.joint import Past
     from gauntlet.core.performance import Scored
     from gauntlet.core.profile import Column, Numbers, Profile
-
-LOOK_BACK = 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def check_scores(
         scores = scorer.score_table(window)
         if kept is not None and spec.drift.performance is None:
             return ScoreFindings(_scores_apart(spec, kept, _levels(spec, scores), past))
-        baseline = _baseline(services, run, spec, champion)
+        baseline = _baseline(services, run, champion)
     except (DataRejected, InfrastructureError, IntegrityError) as error:
         return ScoreFindings(prediction=_unavailable(str(error)))
     before = _levels(spec, baseline.scores) if kept is None else kept
@@ -98,28 +97,12 @@ def _with_labels(
     return ScoreFindings(prediction, label, performance, estimate)
 
 
-def _baseline(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> Scored:
+def _baseline(services: Services, run: RunContext, champion: ServedVersion) -> Scored:
     """The champion's scores and labels on its own holdout, as they were recorded before it took over."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
     from gauntlet.core.performance import Scored
 
-    identities = {champion.version_id, champion.release_digest}
-    found = services.records.newest(run.model, EvaluationRef, limit=LOOK_BACK)
-    ref = next((one for one in found if one.candidate in identities), None)
-    if ref is None:
-        raise DataRejected(f"no evaluation of champion {champion.version_id} in the store: retrain to get one")
-    table = pq.read_table(services.blobs.fetch(ref.uri, ref.sha256))
-    if spec.task is Task.MULTICLASS:
-        names = sorted(
-            (name for name in table.column_names if name.startswith("candidate_score_")),
-            key=lambda name: int(name.rsplit("_", 1)[1]),
-        )
-        scores = np.column_stack([table[name].to_numpy() for name in names])
-    else:
-        scores = np.asarray(table["candidate_score"].to_numpy(), dtype=np.float64)
-    return Scored(np.asarray(table["label"].to_numpy(), dtype=np.float64), scores)
+    table = holdout_scores(services, run.model, champion)
+    return Scored(arrays.numbers(table.column("label")), arrays.candidate_scores(table))
 
 
 def _matured(services: Services, run: RunContext, spec: ModelSpec, scorer: Scorer) -> Scored:

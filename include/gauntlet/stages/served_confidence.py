@@ -10,7 +10,7 @@ from gauntlet.core.records.model import Task
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
-from gauntlet.stages.served_performance import baseline_of
+from gauntlet.stages.recorded import holdout_scores
 
 
 def served_confidence(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> Found:
@@ -22,7 +22,7 @@ def served_confidence(services: Services, run: RunContext, spec: ModelSpec, cham
     if section.confidence_shift is None or spec.task is not Task.BINARY:
         return found((), {}, looked=False)
     try:
-        baseline = baseline_of(services, run, champion)
+        baseline = holdout_scores(services, run.model, champion)
     except DataRejected as error:
         return found((), {}, [f"confidence: {error}"], looked=False)
     table = services.journal.read(run.model, run.as_of - section.window, run.as_of)

@@ -9,20 +9,18 @@ from gauntlet.core.errors import DataRejected
 from gauntlet.core.monitoring import Found, found, is_settled, performance_keys, performance_symptoms
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import PerformanceDrift
-from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.model import Task
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.core.specs.drift import PerformanceSection
 from gauntlet.stages.live_evidence import join_labels
+from gauntlet.stages.recorded import holdout_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gauntlet.core.performance import Scored
-
-LOOK_BACK = 200
 
 
 def served_performance(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> Found:
@@ -37,7 +35,7 @@ def served_performance(services: Services, run: RunContext, spec: ModelSpec, cha
         note = f"{table.num_rows} answers with matured labels of {section.minimum_rows}"
         values = {"labelled": float(table.num_rows)}
         return found((), values, [note], looked=False, unjudged=performance_keys("served"))
-    baseline = baseline_of(services, run, champion)
+    baseline = holdout_scores(services, run.model, champion)
     symptoms, unjudged, notes = [], [], []
     values = {"labelled": float(table.num_rows)}
     for part, performance in _judged(spec, baseline, table, section):
@@ -79,18 +77,6 @@ def _with_slices(spec: ModelSpec) -> ModelSpec:
     asking = ProductMetric(margin=1.0, function="builtins:len", columns=spec.monitoring.model.by)
     metrics = {**spec.rollout.metrics, "slices of the monitor": asking}
     return spec.model_copy(update={"rollout": spec.rollout.model_copy(update={"metrics": metrics})})
-
-
-def baseline_of(services: Services, run: RunContext, champion: ServedVersion) -> pa.Table:
-    """The champion's evaluation on its holdout; :class:`DataRejected` when none is stored."""
-    import pyarrow.parquet as pq
-
-    identities = {champion.version_id, champion.release_digest}
-    refs = services.records.newest(run.model, EvaluationRef, limit=LOOK_BACK)
-    ref = next((one for one in refs if one.candidate in identities), None)
-    if ref is None:
-        raise DataRejected(f"no evaluation of champion {champion.version_id} in the store: retrain to get one")
-    return pq.read_table(services.blobs.fetch(ref.uri, ref.sha256))
 
 
 def _judged(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +12,17 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.data import ContractReport, DatasetRef, LeakageReport, SplitManifest
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import PromotionRecord, TraceStep
-from gauntlet.core.records.model import Derivation, RegisteredVersion, TrainedModel
-from gauntlet.core.records.retention import Tombstone, tombstone_name
+from gauntlet.core.records.model import LEAST_DIGEST, Derivation, RegisteredVersion, TrainedModel
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext, TriggerDecision
 from gauntlet.stages.history import history
+from gauntlet.stages.recorded import version_called
 from gauntlet.stages.release_folder import read_sidecar
-from gauntlet.stages.releases import ALL, served
+from gauntlet.stages.releases import ALL, served, tombstone_of
 
 __all__ = ["history", "trace"]
 
 SHORT = 12
-LEAST_DIGEST = 6
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,7 +55,7 @@ def _matches(services: Services, run: RunContext, subject: str) -> bool:
     if subject in (run.run, run.key):
         return True
     registered = services.records.find(run.key, RegisteredVersion)
-    if registered is not None and _is_version(registered, subject):
+    if registered is not None and registered.is_called(subject):
         return True
     if len(subject) < LEAST_DIGEST:
         return False
@@ -65,11 +63,6 @@ def _matches(services: Services, run: RunContext, subject: str) -> bool:
     trained = services.records.find(run.key, TrainedModel)
     digests = [dataset.sha256 if dataset else "", trained.release.digest if trained else ""]
     return any(digest.startswith(subject) for digest in digests)
-
-
-def _is_version(registered: RegisteredVersion, subject: str) -> bool:
-    number = re.fullmatch(r"v?(\d+)", subject)
-    return subject == registered.version_id or (number is not None and int(number[1]) == registered.version)
 
 
 def _of_prediction(services: Services, model: str, request: str) -> Iterator[TraceStep]:
@@ -114,13 +107,13 @@ def _instead(services: Services, model: str, request: str, row: Mapping[str, Any
 
 
 def _threshold(services: Services, model: str, version_id: str) -> float | None:
-    for registered in services.records.newest(model, RegisteredVersion, limit=ALL):
-        if registered.version_id == version_id:
-            try:
-                return read_sidecar(services, served(registered)).threshold
-            except (GauntletError, OSError, ValueError):
-                return None  # The release is deleted or damaged: the score is still told.
-    return None
+    registered = version_called(services, model, version_id)
+    if registered is None:
+        return None
+    try:
+        return read_sidecar(services, served(registered)).threshold
+    except (GauntletError, OSError, ValueError):
+        return None  # The release is deleted or damaged: the score is still told.
 
 
 def _of_run(services: Services, run: RunContext) -> Iterator[TraceStep]:
@@ -209,7 +202,7 @@ def _rollout(services: Services, key: str) -> Iterator[TraceStep]:
 
 def _deleted(services: Services, model: str, digest: str) -> Iterator[TraceStep]:
     """That a release is gone is part of its story; its tombstone says when and why."""
-    stone = services.records.find(f"{model}/retention", Tombstone, tombstone_name(digest))
-    if stone is not None and stone.restored_at is None:
+    stone = tombstone_of(services, model, digest)
+    if stone is not None:
         when = stone.deleted_at or stone.decided_at
         yield TraceStep(kind="deleted", subject=digest[:SHORT], text=f"{when:%Y-%m-%d %H:%M:%S} {stone.reason}")

@@ -12,11 +12,11 @@ from gauntlet.core.errors import Conflict, InfrastructureError, MissingRecord, R
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.ledger import CandidateState
 from gauntlet.core.records.model import RegisteredVersion
-from gauntlet.core.records.retention import Tombstone
+from gauntlet.core.records.retention import Tombstone, retention_key
 from gauntlet.core.specs.retention import RetentionSection
 from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
-from gauntlet.stages.retention import apply_retention, key_of, pin_version, plan_retention
+from gauntlet.stages.retention import apply_retention, pin_version, plan_retention
 from gauntlet.stages.rollback import rollback
 from gauntlet.stages.trace import trace
 
@@ -60,7 +60,7 @@ def test_a_tombstone_says_what_it_was_and_why_it_went(world):
     aged(world, "a", "b", "c")
     first = world.services.records.newest(MODEL, RegisteredVersion, limit=9)[-1].release
     apply_retention(world.services, MODEL)
-    stone = world.services.records.get(key_of(MODEL), Tombstone, f"release:{first.digest}")
+    stone = world.services.records.get(retention_key(MODEL), Tombstone, f"release:{first.digest}")
     assert (stone.digest, stone.uri) == (first.digest, first.uri)
     assert "no version that is kept and no run of the last 30d refers to it" in stone.reason
     assert stone.decided_at < stone.deleted_at

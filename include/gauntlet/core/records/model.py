@@ -9,6 +9,9 @@ from pydantic import Field
 
 from gauntlet.core.records.base import Instant, Record
 
+LEAST_DIGEST = 6
+"""How many characters of a digest a person must give for it to mean something."""
+
 
 class Task(StrEnum):
     """What is predicted."""
@@ -166,6 +169,11 @@ class RegisteredVersion(Record):
     version_id: str
     release: ReleaseRef
     mlflow_run_id: str
+
+    def is_called(self, name: str) -> bool:
+        """Whether a person who says ``7``, ``v7``, a version id or how the release digest begins means this one."""
+        names = (str(self.version), f"v{self.version}", self.version_id)
+        return name in names or (len(name) >= LEAST_DIGEST and self.release.digest.startswith(name))
 
 
 class GoldenSet(Record):

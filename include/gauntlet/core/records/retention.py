@@ -55,6 +55,11 @@ class Tombstone(Record):
         return f"{self.kind.value}:{self.digest}"
 
 
+def retention_key(model: str) -> str:
+    """The run key that pins, tombstones and reports of a model are under."""
+    return f"{model}/retention"
+
+
 def tombstone_name(release_digest: str) -> str:
     """What the tombstone of a release is stored under."""
     return f"{ItemKind.RELEASE.value}:{release_digest}"
