@@ -81,7 +81,6 @@ def test_settings_are_looked_at_not_believed(look: Look) -> None:
         environment="production",
         database_url=SecretStr("postgresql+psycopg://gauntlet@db/gauntlet"),
         server_workers=2,
-        server_token=SecretStr("t"),
         notify=SecretStr("{}"),
         heartbeat_url=SecretStr("http://127.0.0.1:1"),
     )
@@ -89,12 +88,23 @@ def test_settings_are_looked_at_not_believed(look: Look) -> None:
         "environment",
         "database",
         "a process to spare",
-        "admin token",
         "somebody is told",
         "dead man's switch",
     ):
         assert checks[name].outcome is Outcome.PASSED, name
     assert checks["the server answers"].outcome is Outcome.FAILED
+
+
+def test_an_admin_token_is_there_and_nobody_elses(look: Look, tmp_path: Path) -> None:
+    assert look()["admin token"].outcome is Outcome.FAILED
+    assert look(server_token=SecretStr("t"))["admin token"].outcome is Outcome.PASSED
+    file = tmp_path / "server" / "admin.token"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("t")
+    file.chmod(0o644)
+    assert look()["admin token"].outcome is Outcome.FAILED
+    file.chmod(0o600)
+    assert look()["admin token"].outcome is Outcome.PASSED
 
 
 def test_layers_count_while_they_are_looked_at(look: Look, running: Services, clock: HandClock) -> None:

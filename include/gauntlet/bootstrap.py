@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.core.errors import SpecError
+from gauntlet.core.errors import InfrastructureError, SpecError
 from gauntlet.core.ports import Blobs, Notifier, Server, Services, left_out
 from gauntlet.core.registry import lookup
 from gauntlet.core.spec import ModelSpec, load_spec
@@ -160,7 +160,9 @@ def admin_token(current: Settings) -> str:
     """
     if current.server_token is not None:
         return current.server_token.get_secret_value()
-    path = _token_file(current)
+    path = token_file(current)
+    if current.server_token_file is not None and not path.is_file():
+        raise InfrastructureError(f"{path}: there is no admin token (GAUNTLET_SERVER_TOKEN_FILE)")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written whole, then named: two processes that start together agree on one token.
@@ -172,8 +174,9 @@ def admin_token(current: Settings) -> str:
     return path.read_text().strip()
 
 
-def _token_file(current: Settings) -> Path:
-    return current.home.absolute() / "server" / "admin.token"
+def token_file(current: Settings) -> Path:
+    """The file with the admin token, where no variable has it."""
+    return current.server_token_file or current.home.absolute() / "server" / "admin.token"
 
 
 def serve(host: str, port: int, workers: int | None) -> None:
@@ -196,7 +199,9 @@ def serve(host: str, port: int, workers: int | None) -> None:
         admin_socket=current.admin_socket,
         admin_listen=current.server_admin_listen,
         admin_token=admin_token(current),
-        admin_token_file=None if current.server_token is not None else _token_file(current),
+        admin_token_file=None if current.server_token is not None else token_file(current),
+        client_tokens=current.server_clients,
+        client_rate=current.server_client_rate,
         host=host,
         port=port,
         workers=workers or current.server_workers,

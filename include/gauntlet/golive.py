@@ -163,11 +163,19 @@ def _serving(ground: Ground) -> Iterator[_Item]:
         return current.server_workers >= 2, f"{current.server_workers} processes"
 
     def token() -> Answer:
-        return current.server_token is not None, "set" if current.server_token else "made by the server itself"
+        from gauntlet.bootstrap import token_file
+
+        if current.server_token is not None:
+            return True, "set; it is another only after a restart"
+        file = token_file(current)
+        if not file.is_file():
+            return False, f"{file} is not there: has the server been started?"
+        private = not file.stat().st_mode & 0o007
+        return private, f"{file}, replaced there it is another at once" if private else f"anybody may read {file}"
 
     yield _Item("the server answers", answers, "gauntlet doctor")
     yield _Item("a process to spare", spare, "GAUNTLET_SERVER_WORKERS=2")
-    yield _Item("admin token", token, "make secrets")
+    yield _Item("admin token", token, "start the server; chmod 600 the file")
 
 
 def _monitoring(ground: Ground) -> Iterator[_Item]:
@@ -261,8 +269,10 @@ def _sign_off(ground: Ground) -> Iterator[_Item]:
             for word in words(ground.running, model, Topic.GO_LIVE)
             if word.spec_digest == ground.spec.digest and now - word.at <= WORD_AGE
         ]
-        names = ", ".join(f"{word.by} ({word.at:%Y-%m-%d})" for word in found)
-        return len(found) >= SIGNATURES, f"{len(found)} of {SIGNATURES} people, for this spec: {names or 'nobody'}"
+        # One account of the operating system is one person, whatever names were typed there.
+        people = {person(word.by, word.account).strip().casefold() for word in found}
+        names = ", ".join(f"{signed(word.by, word.account)} ({word.at:%Y-%m-%d})" for word in found)
+        return len(people) >= SIGNATURES, f"{len(people)} of {SIGNATURES} people, for this spec: {names or 'nobody'}"
 
     yield _Item(
         "go", enough, f'gauntlet sign-off {model} {Topic.GO_LIVE} --by NAME --reason "…", by {SIGNATURES} people'

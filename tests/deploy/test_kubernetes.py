@@ -99,7 +99,25 @@ def test_settings_are_those_the_code_reads() -> None:
 
 
 def test_no_secret_has_a_value() -> None:
-    assert set(of("Secret", "gauntlet")["stringData"].values()) == {""}
+    for name in ("gauntlet", "gauntlet-server-token"):
+        assert set(of("Secret", name)["stringData"].values()) == {""}
+
+
+def test_the_admin_token_is_a_file_that_can_be_replaced_for_everybody() -> None:
+    """Servers and Airflow's tasks read the same mounted secret; an environment variable would need a restart."""
+    place = of("ConfigMap", "gauntlet")["data"]["GAUNTLET_SERVER_TOKEN_FILE"]
+    airflow = yaml.safe_load((FOLDER / "airflow-values.yaml").read_text())
+    pod = of("Deployment", "model-server")["spec"]["template"]["spec"]
+    for volumes, mounts in (
+        (pod["volumes"], pod["containers"][0]["volumeMounts"]),
+        (airflow["volumes"], airflow["volumeMounts"]),
+    ):
+        (volume,) = [each for each in volumes if each["name"] == "token"]
+        (mount,) = [each for each in mounts if each["name"] == "token"]
+        assert "subPath" not in mount, "what is mounted so is never replaced"
+        assert f"{mount['mountPath']}/token" == place
+        assert set(of("Secret", volume["secret"]["secretName"])["stringData"]) == {"token"}
+    assert "GAUNTLET_SERVER_TOKEN" not in of("Secret", "gauntlet")["stringData"]
 
 
 def test_airflow_of_the_chart_is_the_airflow_that_is_locked() -> None:

@@ -11,7 +11,8 @@ import contextlib
 import json
 import os
 import socket
-from getpass import getuser
+
+from gauntlet.cli.account import account
 
 TIMEOUT_S = 6.0
 CONNECT_S = 1.0
@@ -25,7 +26,7 @@ def head_start(arguments: list[str]) -> bool:
     if asked is None:
         return False
     with contextlib.suppress(OSError, ValueError):
-        return post("rollback", {**asked, "actor": getuser(), "request": REQUEST}) == 200
+        return post("rollback", {**asked, "actor": account(), "request": REQUEST}) == 200
     return False
 
 
@@ -56,7 +57,8 @@ def post(operation: str, body: dict[str, str]) -> int:
     """One request to the admin socket, in plain HTTP; the answer's status."""
     home = os.path.abspath(os.environ.get("GAUNTLET_HOME", ".gauntlet"))  # noqa: PTH100 - pathlib costs 10 ms
     address = os.environ.get("GAUNTLET_SERVER_ADMIN") or f"unix:{home}/server/admin.sock"
-    token = os.environ.get("GAUNTLET_SERVER_TOKEN") or read(f"{home}/server/admin.token").strip()
+    file = os.environ.get("GAUNTLET_SERVER_TOKEN_FILE") or f"{home}/server/admin.token"
+    token = os.environ.get("GAUNTLET_SERVER_TOKEN") or read(file).strip()
     content = json.dumps(body).encode()
     head = (
         f"POST /admin/{operation} HTTP/1.1\r\nHost: model-server\r\nAuthorization: Bearer {token}\r\n"

@@ -11,6 +11,7 @@ from typing import Any
 from gauntlet.serving.answered import Answered, ModelFailed, NotReady
 from gauntlet.serving.config import ServerConfig
 from gauntlet.serving.direct import Whole
+from gauntlet.serving.door import Door
 from gauntlet.serving.http import (
     JSON,
     BodyReader,
@@ -55,6 +56,8 @@ class App:
     ) -> None:
         self.config, self.models = config, models
         self.bodies = BodyReader(config.max_body_bytes, config.request_budget_s)
+        rate = config.client_rate
+        self.door = Door(config.client_tokens, rate / config.workers if rate is not None else None)
         self._journal, self._counters, self._worker = journal, counters, worker
         self._folder = counters_folder
         self._number = 0
@@ -98,6 +101,7 @@ class App:
         """Run ``work(body, start_ns, at)`` under the limits; every refusal becomes its answer and is counted."""
         start = perf_counter_ns()
         try:
+            self.door.admit(scope["headers"])
             self.admit(scope)
             self.under_way += 1
             try:

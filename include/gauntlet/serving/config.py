@@ -34,6 +34,10 @@ class ServerConfig:
     admin_listen: str | None = None
     """``host:port`` on which the admin operations are answered too, for orchestrators on other hosts; keep it from
     everybody else."""
+    client_tokens: Path | None = None
+    """A file of ``name token`` lines: only who has a token gets predictions; unset: everybody who can connect."""
+    client_rate: float | None = None
+    """Requests per second of one client, over all workers; more are told to come back (429). Unset: no limit."""
     host: str = "127.0.0.1"
     port: int = 8300
     """0: a free port, written to ``state/address.json``."""
@@ -70,6 +74,8 @@ class ServerConfig:
             raise ValueError("models: name at least one model to serve")
         if self.workers < 1:
             raise ValueError(f"workers: at least 1, got {self.workers}")
+        if self.client_rate is not None and not 0 < self.client_rate < float("inf"):
+            raise ValueError(f"client_rate: requests per second above 0, got {self.client_rate:g}")
         if self.default_model is not None and self.default_model not in self.models:
             raise ValueError(f"default_model: {self.default_model!r} is not one of {', '.join(sorted(self.models))}")
 
@@ -94,6 +100,7 @@ class ServerConfig:
             name: {"entity": model.entity, "serving": model.serving.model_dump(mode="json")}
             for name, model in self.models.items()
         }
+        plain["client_tokens"] = str(self.client_tokens) if self.client_tokens else None
         return plain | {name: str(plain[name]) for name in ("state", "journal", "admin_socket")}
 
     @classmethod
@@ -104,4 +111,5 @@ class ServerConfig:
             for name, model in plain["models"].items()
         }
         paths = {name: Path(plain[name]) for name in ("state", "journal", "admin_socket")}
-        return cls(**{**plain, **paths, "models": models})
+        tokens = Path(plain["client_tokens"]) if plain.get("client_tokens") else None
+        return cls(**{**plain, **paths, "models": models, "client_tokens": tokens})

@@ -12,18 +12,25 @@ from collections.abc import Callable, Mapping
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gauntlet.serving.door import Door
+
 Whole = Callable[[bytes], bytes | None]
 """A body to the bytes of the response; ``None``: declined, and nothing has been done."""
 
 
-def direct_protocol(routes: Mapping[str, Whole]) -> type[HttpToolsProtocol]:
-    """A protocol class for ``uvicorn.Config(http=...)`` with these paths on the short way."""
+def direct_protocol(routes: Mapping[str, Whole], door: Door | None = None) -> type[HttpToolsProtocol]:
+    """A protocol class for ``uvicorn.Config(http=...)`` with these paths on the short way.
+
+    Whom ``door`` would not let in is refused on the long way.
+    """
     whole = {path.encode(): work for path, work in routes.items()}
-    return type("DirectProtocol", (_Direct,), {"_routes": whole})
+    guard = None if door is None or door.wide_open else door
+    return type("DirectProtocol", (_Direct,), {"_routes": whole, "_door": guard})
 
 
 class _Direct(HttpToolsProtocol):
     _routes: Mapping[bytes, Whole]
+    _door: Door | None = None
     _work: Whole | None = None
     _body = b""
 
@@ -35,7 +42,7 @@ class _Direct(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         work = self._routes.get(self.url)
-        if work is not None and self._may_be_direct():
+        if work is not None and self._may_be_direct() and (self._door is None or self._door.may(self.headers)):
             self._work, self._body = work, b""
         else:
             self._begin()
@@ -66,6 +73,8 @@ class _Direct(HttpToolsProtocol):
             self._take_the_long_way()
             super().on_message_complete()
         else:
+            if self._door is not None:
+                self._door.take(self.headers)
             self.transport.write(reply)
             self.on_response_complete()
 

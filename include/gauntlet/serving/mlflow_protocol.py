@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any
 from gauntlet import __version__
 from gauntlet.core.records.model import Feature, FeatureKind
 from gauntlet.serving.answered import decision_of, with_reserve
-from gauntlet.serving.http import JSON, TEXT, Handler, Receive, Refused, Scope, Send, answer, answer_json, encode
+from gauntlet.serving.http import (
+    JSON,
+    TEXT,
+    Handler,
+    Headers,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    answer,
+    answer_json,
+    encode,
+)
 from gauntlet.serving.inputs import InputRejected, MalformedBody, entity_of, parse_lenient
 
 if TYPE_CHECKING:
@@ -94,21 +106,26 @@ def _content_type(scope: Scope) -> str:
     return str(given.decode("latin-1").split(";")[0].strip().lower()) or JSON_TYPE
 
 
+_CODES = {401: "UNAUTHENTICATED", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+"""Error codes of MLflow's own protocol."""
+
+
 def _in_their_words(send: Send) -> Send:
-    """Refusals of input as MLflow writes them: 400, with ``error_code`` and ``message``."""
+    """Refusals of input as MLflow writes them: 400, with ``error_code`` and ``message``; other headers stay."""
     refused = 0
+    others: Headers = []
 
     async def translate(message: Any) -> None:
         nonlocal refused
         if message["type"] == "http.response.start" and message["status"] != 200:
             refused = message["status"]
+            others.extend(header for header in message["headers"] if not header[0].startswith(b"content-"))
             return
         if refused:
             detail = parse_lenient(message["body"])
-            code = "TEMPORARILY_UNAVAILABLE" if refused == 503 else "BAD_REQUEST"
+            code = _CODES.get(refused, "BAD_REQUEST")
             status = 400 if refused == 422 else refused
-            headers = [JSON, (b"retry-after", b"1")] if refused == 503 else [JSON]
-            await answer(send, status, encode({"error_code": code, "message": detail["error"]}), headers)
+            await answer(send, status, encode({"error_code": code, "message": detail["error"]}), [JSON, *others])
             return
         await send(message)
 

@@ -202,6 +202,8 @@ class PredictNamed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         try:
+            if not self._app.door.may(scope["headers"]):
+                self._app.door.admit(scope["headers"])
             self._app.admit(scope)
             body = await self._app.bodies.read(receive)
             chosen = self._chosen(body)

@@ -17,12 +17,14 @@ _TYPES = {FeatureKind.NUMERIC: "number", FeatureKind.BOOLEAN: "boolean", Feature
 _KEY: Schema = {"type": ["string", "integer", "null"], "description": "Who the row is about: keeps its arm."}
 _REFUSALS = {
     "400": "The body is not what this endpoint takes.",
+    "401": "No token, or another one; only where the server asks for tokens.",
     "404": "No such model.",
     "405": "Another method.",
     "408": "The body did not arrive in time.",
     "413": "Too many rows or bytes.",
     "415": "Another content type.",
     "422": "A row the input policy does not let through; names the feature.",
+    "429": "More requests than this client may send; see Retry-After.",
     "500": "The champion could not score the row.",
     "503": "Not ready, or too many requests; see Retry-After.",
 }

@@ -99,7 +99,7 @@ class Worker:
             uvicorn.Config(
                 self.app,
                 interface="asgi3",
-                http=direct_protocol(self.app.direct_routes()),
+                http=direct_protocol(self.app.direct_routes(), self.app.door),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -153,6 +153,7 @@ class Worker:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self.app.bodies.expire()
+            self.app.door.refresh()
             self.counters.values[self._memory] = _resident_bytes()
             for name, model in self.models.items():
                 model.state()
