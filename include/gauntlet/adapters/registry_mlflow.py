@@ -261,7 +261,7 @@ class MLflowRegistry:
             found = self._client.get_experiment_by_name(model)
             if found is None:
                 try:
-                    return str(self._client.create_experiment(model))
+                    return str(self._client.create_experiment(model, _artifacts_of(self._url, model)))
                 except Exception as error:
                     found = self._client.get_experiment_by_name(model)
                     if found is None:
@@ -457,6 +457,15 @@ def signature_of(sidecar: ModelSidecar) -> ModelSignature:
     names = [f"score_{name}" for name in sidecar.classes] if sidecar.classes else ["score"]
     outputs: list[Any] = [ColSpec(DataType.double, name) for name in names]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _artifacts_of(url: str, model: str) -> str | None:
+    """Where the files of a bare SQLite store go: beside it. MLflow would take the working directory, whatever it is."""
+    if not url.startswith("sqlite:"):
+        return None
+    from sqlalchemy import make_url
+
+    return str(Path(str(make_url(url).database)).parent / "mlartifacts" / model)
 
 
 def _instant(milliseconds: int) -> datetime:

@@ -25,12 +25,11 @@ START_SECONDS = 120
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What the adapter sets when nobody has, undone after each test; and a folder for artifacts."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the adapter sets when nobody has, undone after each test."""
     for name in ("REQUEST_TIMEOUT", "REQUEST_MAX_RETRIES", "REQUEST_BACKOFF_FACTOR"):
         monkeypatch.delenv(f"MLFLOW_HTTP_{name}", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

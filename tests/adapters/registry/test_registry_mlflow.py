@@ -109,6 +109,21 @@ def test_a_registration_killed_anywhere_is_finished_by_the_next_try(
     assert mlflow.get_model_version("m", "1").tags["k"] == "v"
 
 
+def test_files_of_a_bare_database_lie_beside_it(
+    store: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    registry = MLflowRegistry(store)
+    run = registry.open_run("m", "m/1", {})
+    registry.log(run, artifacts={"training": folder})
+    registry.register("m", run, release_of("aaaa"), folder, {})
+    kept = {path.name for path in (tmp_path / "mlartifacts" / "m").rglob("*")}
+    assert {path.name for path in folder.iterdir()} | {"MLmodel", "training"} <= kept
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_deleted_experiment_is_named(store: str) -> None:
     registry = MLflowRegistry(store)
     registry.open_run("m", "m/1", {})
