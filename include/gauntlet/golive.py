@@ -28,7 +28,6 @@ from gauntlet.stages.sign_off import words
 
 Answer = tuple[bool, str]
 EXAMPLE = ("example.com", "example.org")
-CONTRACT_AGE = timedelta(days=2)
 LOOK_AGE = timedelta(hours=3)
 DRILL_AGE = timedelta(days=14)
 BACKUP_AGE = timedelta(days=2)

@@ -25,9 +25,6 @@ from gauntlet.core.specs.drift import DriftSection, Limits
 from gauntlet.core.statistics.base import Effect, Pair, Relevance, Statistic
 from gauntlet.core.statistics.registry import STATISTICS
 
-SIGNS = {"mean_shift", "sigma_ratio", "missing_rate"}
-"""Statistics whose note says the direction."""
-
 Exact = Callable[[str, str | None], tuple[Floats, Floats] | None]
 """Feature and segment to both columns whole, sorted, NaN removed."""
 

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -132,8 +131,3 @@ def _get(url: str) -> Any:
         answer = httpx.get(url, timeout=2.0, trust_env=False)
         return answer if answer.status_code == 200 else None
     return None
-
-
-def log_of(layout: Layout, component: Component) -> Path:
-    """Where a component's output goes."""
-    return layout.logs / f"{component.name}.log"

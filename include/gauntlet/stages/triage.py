@@ -12,7 +12,6 @@ from gauntlet.core.ports import AuditEntry, Services
 from gauntlet.core.records.data import DatasetRef
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.incident import Event, Step, Triage
-from gauntlet.core.records.ledger import RollbackReport
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.rollout import RolloutState, Routing
 from gauntlet.core.records.run import RunContext
@@ -167,9 +166,3 @@ def _upstream_changes(services: Services, model: str, since: datetime) -> Iterat
         if (gone or new) and after.as_of >= since:
             told = [f"{word} {', '.join(sorted(names))}" for word, names in (("lost", gone), ("got", new)) if names]
             yield Event(at=after.as_of, what=f"the source {' and '.join(told)}", who="upstream", change=True)
-
-
-def last_rollback(services: Services, model: str, since: datetime) -> RollbackReport | None:
-    """The newest rollback after a time."""
-    found = services.records.newest(model, RollbackReport)
-    return found[0] if found and found[0].decided_at >= since else None

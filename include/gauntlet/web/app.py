@@ -36,7 +36,6 @@ HEADERS = {
 }
 REPORT_POLICY = "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """A report is our own HTML about other people's data: it may show itself and run nothing."""
-CACHED = {"Cache-Control": "public, max-age=3600"}
 ASKED_BY_THE_PAGE = "x-gauntlet"
 CODES: tuple[tuple[type[GauntletError], int], ...] = (
     (NotPermitted, 403),

@@ -45,7 +45,6 @@ class Limits:
         return None
 
 
-_INF = float("inf")
 NUMBERS: dict[str, Limits] = {
     "num_leaves": Limits(int, 2, 131_072),
     "max_depth": Limits(int, -1, 1_000),
