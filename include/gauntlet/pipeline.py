@@ -133,7 +133,7 @@ def train(run: RunContext) -> TrainedModel:
 
 def order_derivation(run: RunContext, threshold: float | None = None) -> DerivationOrder:
     """Settle which champion's trees get a new calibration, or this threshold; refused outside the approved band."""
-    from gauntlet.stages.derive import order_derivation as stage
+    from gauntlet.stages.order_derivation import order_derivation as stage
 
     return stage(_services(), run, threshold)
 

@@ -9,34 +9,32 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gauntlet.core.digest import sha256_bytes, sha256_json
-from gauntlet.core.errors import DataRejected, IntegrityError, Rejection, SpecError
+from gauntlet.core.errors import DataRejected, Rejection
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import (
-    Calibration,
     Derivation,
     DerivationKind,
     DerivationOrder,
     GoldenSet,
     ModelSidecar,
     ReleaseRef,
-    Task,
     TrainedModel,
 )
 from gauntlet.core.release import GOLDEN, MODEL_TEXT, PROFILE, SIDECAR
+from gauntlet.stages.recalibration import CALIBRATION, calibration_rows, fitted
 from gauntlet.stages.recorded import derivation_of, made_by
-from gauntlet.stages.release_folder import golden_in, read_sidecar
-from gauntlet.stages.train import document_of, keep_release, lineage
+from gauntlet.stages.release_folder import golden_in
+from gauntlet.stages.train import document_of, keep_release, lineage, release_tags, unchanged_spec
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from gauntlet.core.ports import Scorer, Services
@@ -44,71 +42,6 @@ if TYPE_CHECKING:
     from gauntlet.core.spec import ModelSpec
 
     Floats = NDArray[np.float64]
-
-TREE_PARTS = ("train", "validation")
-CALIBRATION = "calibration"
-
-
-# ---- what is wanted --------------------------------------------------------------------------------
-
-
-def order_derivation(services: Services, run: RunContext, threshold: float | None = None) -> DerivationOrder:
-    """Settle of which version's trees a run makes another version, and how; ``None`` as threshold: recalibrate.
-
-    Raises:
-        SpecError: the spec does not calibrate, has no ``training.threshold_band``, or the threshold lies outside it.
-        DataRejected: there is no champion, or it has this threshold already.
-    """
-    known = services.records.find(run.key, DerivationOrder)
-    if known is not None and known.threshold == threshold:
-        return known
-    spec = services.specs.get(run.model)
-    champion = services.routing.read(run.model).stable
-    if champion is None:
-        raise DataRejected(f"{run.model}: there is no champion to derive a version from; train one: gauntlet run")
-    sidecar = read_sidecar(services, champion)
-    _check(spec, sidecar, threshold)
-    order = DerivationOrder(
-        model=run.model,
-        run=run.run,
-        kind=DerivationKind.CALIBRATION if threshold is None else DerivationKind.THRESHOLD,
-        source=champion.release_digest,
-        source_uri=champion.release_uri,
-        source_version=champion.version_id,
-        threshold=threshold,
-    )
-    services.records.put(run.key, order, actor=run.requested_by)
-    return order
-
-
-def _check(spec: ModelSpec, sidecar: ModelSidecar, threshold: float | None) -> None:
-    differ = set(spec.source.features.all) ^ {feature.name for feature in sidecar.features}
-    if differ:
-        raise SpecError(
-            f"{spec.model}: the spec and {sidecar.version_id} differ in features ({', '.join(sorted(differ))}): retrain"
-        )
-    if threshold is not None:
-        _check_threshold(spec, sidecar, threshold)
-    elif spec.task is not Task.BINARY or spec.training.calibration == "none":
-        raise SpecError(f"{spec.model}: training.calibration is none, so there is nothing to fit anew")
-
-
-def _check_threshold(spec: ModelSpec, sidecar: ModelSidecar, threshold: float) -> None:
-    band = spec.training.threshold_band
-    if band is None:
-        raise SpecError(
-            f"{spec.model}: training.threshold_band is not set, so no threshold is approved beforehand; set it, or "
-            "change training.threshold and retrain"
-        )
-    low, high = band
-    if not low <= threshold <= high:
-        raise SpecError(f"{spec.model}: {threshold:g} is outside training.threshold_band, {low:g} to {high:g}")
-    if sidecar.threshold is None:
-        raise DataRejected(
-            f"{spec.model}: {sidecar.version_id} decides by no threshold: set training.threshold, retrain"
-        )
-    if sidecar.threshold == threshold:
-        raise DataRejected(f"{spec.model}: {sidecar.version_id} has the threshold {threshold:g} already")
 
 
 # ---- the version -----------------------------------------------------------------------------------
@@ -135,9 +68,7 @@ def derive(services: Services, run: RunContext) -> TrainedModel:
         SpecError: the spec has changed since the run began.
         IntegrityError: the source's release or the snapshot is damaged.
     """
-    spec = services.specs.get(run.model)
-    if spec.digest != run.spec_digest:
-        raise SpecError(f"{run.key}: the spec has changed since the run began; start a new run")
+    spec = unchanged_spec(services, run)
     order = services.records.get(run.key, DerivationOrder)
     dataset, split = services.records.get(run.key, DatasetRef), services.records.get(run.key, SplitManifest)
     known = services.records.find(run.key, TrainedModel)
@@ -235,84 +166,6 @@ def _named(run: RunContext, sidecar: ModelSidecar) -> ModelSidecar:
     return sidecar.model_copy(update={"version_id": name})
 
 
-# ---- the calibration -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Calibration rows that no tree has seen. ``through``: the newest event that anything was fitted on."""
-
-    table: pa.Table
-    label: Floats
-    weight: Floats | None
-    excluded: int
-    through: datetime | None
-
-
-def fitted(spec: ModelSpec, rows: Rows, scorer: Scorer) -> Calibration:
-    """The spec's calibration on these rows; :class:`TrainingFailed` where they are too few."""
-    from gauntlet.core.calibration import fit_calibration
-
-    raw = scorer.score_table(rows.table, raw=True)
-    return fit_calibration(spec.training.calibration, raw, rows.label, rows.weight)
-
-
-def calibration_rows(services: Services, run: RunContext, spec: ModelSpec, trees: str, sidecar: ModelSidecar) -> Rows:
-    """The run's calibration part without rows that the trees were grown or stopped on.
-
-    Where their snapshot is deleted, without rows that are not later than the version's training.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    from gauntlet.core.splits import PARTS
-    from gauntlet.stages.arrays import instant, microseconds, numbers
-    from gauntlet.stages.snapshot import read_parts, read_snapshot
-
-    dataset, split = services.records.get(run.key, DatasetRef), services.records.get(run.key, SplitManifest)
-    columns = spec.source.columns
-    asked = [*(feature.name for feature in sidecar.features), "row_key", columns.label]
-    asked += [name for name in (columns.weight, columns.event_time) if name is not None]
-    table = read_snapshot(services, dataset, list(dict.fromkeys(asked)))
-    table = table.filter(pa.array(read_parts(services, split) == PARTS.index(CALIBRATION)))
-    seen = _seen(services, spec, trees, sidecar, table)
-    kept = table.filter(pa.array(~seen))
-    times = microseconds(kept.column(columns.event_time)) if columns.event_time and len(kept) else np.empty(0)
-    ends = [instant(int(times.max()))] if len(times) else []
-    ends += [sidecar.trained_through] if sidecar.trained_through else []
-    return Rows(
-        table=kept,
-        label=numbers(kept.column(columns.label)),
-        weight=numbers(kept.column(columns.weight)) if columns.weight else None,
-        excluded=int(seen.sum()),
-        through=max(ends, default=None),
-    )
-
-
-def _seen(services: Services, spec: ModelSpec, trees: str, sidecar: ModelSidecar, table: pa.Table) -> NDArray[np.bool_]:
-    import numpy as np
-
-    from gauntlet.core.gates.contamination import microseconds as at
-    from gauntlet.core.splits import PARTS
-    from gauntlet.stages.arrays import microseconds
-    from gauntlet.stages.snapshot import read_parts, read_snapshot
-
-    dataset, split = services.records.get(trees, DatasetRef), services.records.get(trees, SplitManifest)
-    try:
-        parts = read_parts(services, split)
-        keys = read_snapshot(services, dataset, ["row_key"]).column("row_key").to_numpy()
-    except IntegrityError:
-        time = spec.source.columns.event_time
-        if time is None or sidecar.trained_through is None:
-            raise DataRejected(
-                f"{spec.model}: the snapshot that {sidecar.version_id} was trained on is gone and rows have no time: "
-                "nobody can say which rows its trees have not seen: retrain"
-            ) from None
-        return np.asarray(microseconds(table.column(time)) <= at(sidecar.trained_through))
-    used = np.isin(parts, [PARTS.index(name) for name in TREE_PARTS])
-    return np.isin(table.column("row_key").to_numpy(), keys[used])
-
-
 # ---- where the trees come from ---------------------------------------------------------------------
 
 
@@ -389,13 +242,7 @@ def _log(
         run_id,
         params={"derived_from": fact.source_version, "derivation": str(fact.kind)},
         metrics={**trained.metrics, **threshold, "rows.calibration": float(made.rows)},
-        tags={
-            "gauntlet.version_id": release.version_id,
-            "gauntlet.release": release.digest,
-            "gauntlet.release_uri": release.uri,
-            "gauntlet.tree_digest": release.tree_digest,
-            "gauntlet.derived_from": fact.source,
-        },
+        tags={**release_tags(release), "gauntlet.derived_from": fact.source},
         artifacts={"training": artifacts, "release": folder},
     )
     services.registry.finish_run(run_id, failed=False)

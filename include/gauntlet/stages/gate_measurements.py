@@ -21,7 +21,6 @@ from gauntlet.core.gates.evidence import MissingEvidence
 from gauntlet.core.label_facts import label_facts
 from gauntlet.core.metrics import METRICS, PRIMARY, MetricError, Sample, measure
 from gauntlet.core.perturbations import perturbed
-from gauntlet.core.ports import TrainingJob
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import FeatureKind, ModelSidecar
 from gauntlet.core.records.observation import GateMeasurements, Observation, ServerTrial
@@ -210,14 +209,9 @@ def _retrained(services: Services, about: Subject, sidecar: ModelSidecar) -> Obs
     """Train once more from the recorded snapshot and split; 0 when the trees are the same, 1 when not."""
     from pathlib import Path
 
-    dataset, split = _snapshot(services, about)
-    job = TrainingJob(
-        snapshot=services.blobs.fetch(dataset.uri, dataset.sha256),
-        split=services.blobs.fetch(split.uri, split.sha256),
-        stamp=about.run.as_of,
-        trained_through=sidecar.trained_through,
-        classes=dataset.classes,
-    )
+    from gauntlet.stages.train import job_of
+
+    job = job_of(services, about.run, *_snapshot(services, about))
     services.scratch.mkdir(parents=True, exist_ok=True)
     rows = about.trained.train_rows
     with TemporaryDirectory(dir=services.scratch, prefix="retrain-") as folder:

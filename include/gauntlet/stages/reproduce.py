@@ -10,7 +10,7 @@ from time import perf_counter
 from gauntlet.core.errors import MissingRecord
 from gauntlet.core.model_text import tree_digest
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.ports import Services, TrainingJob
+from gauntlet.core.ports import Services
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.model import Derivation, DerivationKind, RegisteredVersion, ReleaseRef
 from gauntlet.core.records.reproduction import ReproduceReport, SpecDocument, TrainingOrigin
@@ -95,18 +95,10 @@ def spec_of(services: Services, run: RunContext) -> ModelSpec:
 
 
 def _retrained(services: Services, run: RunContext, spec: ModelSpec, folder: Path) -> bytes:
-    from gauntlet.stages.train import trained_through
+    from gauntlet.stages.train import job_of
 
-    dataset = services.records.get(run.key, DatasetRef)
-    split = services.records.get(run.key, SplitManifest)
-    job = TrainingJob(
-        snapshot=services.blobs.fetch(dataset.uri, dataset.sha256),
-        split=services.blobs.fetch(split.uri, split.sha256),
-        stamp=run.as_of,
-        trained_through=trained_through(split),
-        classes=dataset.classes,
-    )
-    services.trainer.train(spec, job, folder)
+    dataset, split = services.records.get(run.key, DatasetRef), services.records.get(run.key, SplitManifest)
+    services.trainer.train(spec, job_of(services, run, dataset, split), folder)
     return (folder / MODEL_TEXT).read_bytes()
 
 
@@ -114,7 +106,7 @@ def _derived_differences(
     services: Services, run: RunContext, derived: Derivation, release: ReleaseRef
 ) -> Iterator[str]:
     """What of a derived version's own does not come out again: its calibration, or the threshold that was asked for."""
-    from gauntlet.stages.derive import calibration_rows, fitted
+    from gauntlet.stages.recalibration import calibration_rows, fitted
 
     scorer = services.scorers.load(services.blobs.fetch_folder(release.uri, release.digest))
     sidecar = scorer.sidecar

@@ -36,9 +36,7 @@ def train(services: Services, run: RunContext) -> TrainedModel:
         SpecError: the spec has changed since the run began.
         InfrastructureError: the registry or the blob store does not answer.
     """
-    spec = services.specs.get(run.model)
-    if spec.digest != run.spec_digest:
-        raise SpecError(f"{run.key}: the spec has changed since the run began; start a new run")
+    spec = unchanged_spec(services, run)
     dataset = services.records.get(run.key, DatasetRef)
     split = services.records.get(run.key, SplitManifest)
     known = services.records.find(run.key, TrainedModel)
@@ -60,6 +58,14 @@ def train(services: Services, run: RunContext) -> TrainedModel:
     return trained
 
 
+def unchanged_spec(services: Services, run: RunContext) -> ModelSpec:
+    """The spec that a run makes a version by: :class:`SpecError` when it is another one than when the run began."""
+    spec = services.specs.get(run.model)
+    if spec.digest != run.spec_digest:
+        raise SpecError(f"{run.key}: the spec has changed since the run began; start a new run")
+    return spec
+
+
 def document_of(spec: ModelSpec) -> SpecDocument:
     """A spec as it is kept for a later reproduction."""
     return SpecDocument(model=spec.model, digest=spec.digest, document=spec.model_dump(mode="json"))
@@ -76,15 +82,8 @@ def _train(
 ) -> TrainedModel:
     from gauntlet.stages.write_profile import write_profile
 
-    job = TrainingJob(
-        snapshot=services.blobs.fetch(dataset.uri, dataset.sha256),
-        split=services.blobs.fetch(split.uri, split.sha256),
-        stamp=run.as_of,
-        trained_through=trained_through(split),
-        classes=dataset.classes,
-    )
     folder = work / "release"
-    summary = services.trainer.train(spec, job, folder)
+    summary = services.trainer.train(spec, job_of(services, run, dataset, split), folder)
     profile_digest = write_profile(services, run, folder, importances(spec, summary), summary.scores)
     release = keep_release(services, run.model, folder, summary.sidecar)
     _log(services, run_id, spec, dataset, split, summary, release, folder, work)
@@ -114,7 +113,18 @@ def importances(spec: ModelSpec, summary: TrainingSummary) -> dict[str, float]:
     return known
 
 
-def trained_through(split: SplitManifest) -> datetime | None:
+def job_of(services: Services, run: RunContext, dataset: DatasetRef, split: SplitManifest) -> TrainingJob:
+    """What a run trains on; the same run gives the same version again."""
+    return TrainingJob(
+        snapshot=services.blobs.fetch(dataset.uri, dataset.sha256),
+        split=services.blobs.fetch(split.uri, split.sha256),
+        stamp=run.as_of,
+        trained_through=_trained_through(split),
+        classes=dataset.classes,
+    )
+
+
+def _trained_through(split: SplitManifest) -> datetime | None:
     """The newest event that anything was fitted on; ``None`` without time."""
     times = [part.last_event for part in split.parts if part.name in FITTED_PARTS and part.last_event is not None]
     return max(times, default=None)
@@ -157,6 +167,16 @@ def lineage(run: RunContext, dataset: DatasetRef, split: SplitManifest) -> dict[
     }
 
 
+def release_tags(release: ReleaseRef) -> dict[str, str]:
+    """By what a release is found in the registry."""
+    return {
+        "gauntlet.version_id": release.version_id,
+        "gauntlet.release": release.digest,
+        "gauntlet.release_uri": release.uri,
+        "gauntlet.tree_digest": release.tree_digest,
+    }
+
+
 def _log(
     services: Services,
     run_id: str,
@@ -180,12 +200,7 @@ def _log(
         run_id,
         params=_params(spec, summary),
         metrics=summary.metrics | _figures(summary, release),
-        tags={
-            "gauntlet.version_id": release.version_id,
-            "gauntlet.release": release.digest,
-            "gauntlet.release_uri": release.uri,
-            "gauntlet.tree_digest": release.tree_digest,
-        },
+        tags=release_tags(release),
         artifacts={"training": artifacts, "release": folder},
     )
     services.registry.finish_run(run_id, failed=False)

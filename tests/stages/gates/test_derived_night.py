@@ -14,8 +14,9 @@ from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.run import RunContext, TriggerKind
 from gauntlet.stages.check_contract import check_contract
 from gauntlet.stages.check_leakage import check_leakage
-from gauntlet.stages.derive import derive, order_derivation
+from gauntlet.stages.derive import derive
 from gauntlet.stages.evaluate import evaluate
+from gauntlet.stages.order_derivation import order_derivation
 from gauntlet.stages.probe import probe
 from gauntlet.stages.pull_data import pull_data
 from gauntlet.stages.run_gate import run_gate

@@ -15,8 +15,9 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.data import DatasetRef
 from gauntlet.core.records.model import Derivation, DerivationKind, ModelSidecar, RegisteredVersion, TrainedModel
 from gauntlet.core.records.rollout import Quarantine
-from gauntlet.stages.derive import derive, order_derivation, trained_by
+from gauntlet.stages.derive import derive, trained_by
 from gauntlet.stages.evaluate import evaluate
+from gauntlet.stages.order_derivation import order_derivation
 from gauntlet.stages.releases import quarantine_of
 from gauntlet.stages.reproduce import reproduce
 from gauntlet.stages.trace import trace
