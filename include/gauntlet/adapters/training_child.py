@@ -2,10 +2,6 @@
 
 It may die of its input (LightGBM aborts on some of it), so that the task that started it does not. What
 it has to say it writes to files: ``result.json``, or ``rejected.json`` with a reason.
-
-Training sees exactly the float64 values that serving encodes. To hold one million rows of them would cost
-twice the float32 size of the data; instead LightGBM is fed in batches straight from the snapshot
-(``lightgbm.Sequence``) and keeps only its own bins, one byte per value.
 """
 
 from __future__ import annotations
@@ -16,9 +12,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,35 +24,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauntlet.adapters.snapshot_rows import SnapshotRows, read_parts
+from gauntlet.adapters.training_boost import Fit, Params, base_params, boost, say, search
+from gauntlet.adapters.training_job import Job
+from gauntlet.adapters.training_rows import Part, class_weights, dataset, read_part
 from gauntlet.core.calibration import calibrate, fit_calibration
 from gauntlet.core.digest import sha256_bytes
 from gauntlet.core.encoding import compile_row, kinds, learn_feature
 from gauntlet.core.errors import DataRejected, Rejection, TrainingFailed
 from gauntlet.core.golden import Row, choose_golden, make_golden, plain_row
 from gauntlet.core.metrics import Sample
-from gauntlet.core.model_text import text_name, tree_digest, validate_model_text
+from gauntlet.core.model_text import tree_digest, validate_model_text
 from gauntlet.core.part_metrics import part_metrics
 from gauntlet.core.records.model import (
     Calibration,
     Feature,
     FeatureImportance,
-    FeatureKind,
     GoldenSet,
     ModelSidecar,
-    SearchTrial,
-    Task,
     TrainingSummary,
 )
 from gauntlet.core.release import GOLDEN, MODEL_TEXT, SIDECAR
-from gauntlet.core.spec import ModelSpec
-from gauntlet.core.specs.training import Parameter, is_range, profit_of
+from gauntlet.core.specs.training import profit_of
 from gauntlet.core.thresholds import choose_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Floats = NDArray[np.float64]
-Params = dict[str, Any]
 
 FITTED_PARTS = ("train", "validation", "calibration")
 SCORED_ROWS = 100_000
@@ -64,322 +58,7 @@ SCORED_ROWS = 100_000
 EXPLAINED_ROWS = 2_000
 """Training rows on which contributions are measured: their mean is within a few per cent from so many."""
 GOLDEN_CANDIDATES = 2_000
-BIN_SAMPLE = 50_000
-"""Rows on which bin borders are found. LightGBM's own 200 000, copied thrice, would be most of the memory."""
-NONNEGATIVE = {"poisson", "tweedie"}
-POSITIVE = {"gamma"}
 _PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do, read from the job file."""
-
-    spec: ModelSpec
-    snapshot: Path
-    split: Path
-    folder: Path
-    stamp: datetime
-    trained_through: datetime | None
-    classes: tuple[str, ...] | None
-    threads: int
-
-    @staticmethod
-    def read(path: Path) -> Job:
-        """Read a job file."""
-        job = json.loads(path.read_bytes())
-        through = job["trained_through"]
-        return Job(
-            spec=ModelSpec.model_validate(job["spec"]),
-            snapshot=Path(job["snapshot"]),
-            split=Path(job["split"]),
-            folder=Path(job["folder"]),
-            stamp=datetime.fromisoformat(job["stamp"]),
-            trained_through=datetime.fromisoformat(through) if through else None,
-            classes=tuple(job["classes"]) if job["classes"] else None,
-            threads=job["threads"],
-        )
-
-
-# ---- labels and weights ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part's rows with their checked labels and weights."""
-
-    name: str
-    rows: SnapshotRows
-    label: Floats
-    weight: Floats | None
-
-    def some(self, count: int) -> Part:
-        """At most ``count`` rows, evenly spaced."""
-        if len(self.label) <= count:
-            return self
-        places = np.linspace(0, len(self.label) - 1, count).astype(np.int64)
-        weight = None if self.weight is None else self.weight[places]
-        return Part(self.name, self.rows.some(count), self.label[places], weight)
-
-
-def read_part(job: Job, name: str, parts: NDArray[np.str_]) -> Part:
-    """A part with its labels and weights, refused unless every value is one that training understands."""
-    columns = job.spec.source.columns
-    rows = SnapshotRows(job.snapshot, parts == name, job.spec.source.features.categorical)
-    label = _numbers(rows, columns.label, f"{name} label")
-    if len(rows):
-        _check_labels(job, name, label)
-    weight = None
-    if columns.weight:
-        weight = _numbers(rows, columns.weight, f"{name} weight")
-        _check_weights(name, columns.weight, weight)
-    return Part(name, rows, label, weight)
-
-
-def _numbers(rows: SnapshotRows, column: str, what: str) -> Floats:
-    values = rows.column(column)
-    if not any(str(values.type).startswith(kind) for kind in ("int", "uint", "float", "double", "bool", "half")):
-        raise TrainingFailed(f"{what} column {column!r} has type {values.type}; the snapshot must hold numbers")
-    if str(values.type) == "bool":
-        values = values.cast("int8")
-    array = np.asarray(values.cast("float64").fill_null(np.nan).to_numpy(), np.float64)
-    if (wrong := ~np.isfinite(array)).any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise TrainingFailed(
-            f"{what} column {column!r}: {int(wrong.sum())} of {len(array)} values are null, NaN or infinite, "
-            f"the first at row {row} of its part"
-        )
-    return array
-
-
-def _check_labels(job: Job, name: str, label: Floats) -> None:
-    column, task = job.spec.source.columns.label, job.spec.task
-    if task is Task.REGRESSION:
-        _check_targets(job, name, label)
-        return
-    allowed = np.arange(len(job.classes or ())) if task is Task.MULTICLASS else np.array([0.0, 1.0])
-    wrong = label[~np.isin(label, allowed)]
-    if len(wrong):
-        raise TrainingFailed(
-            f"{name} label column {column!r}: {len(wrong)} values are no class, the first {wrong[0]:g}; "
-            f"classes are {', '.join(f'{value:g}' for value in allowed)}"
-        )
-    seen = np.unique(label)
-    if name in ("train", "validation") and len(seen) < len(allowed):
-        absent = sorted(set(allowed.tolist()) - set(seen.tolist()))
-        raise TrainingFailed(
-            f"{name} label column {column!r}: {'one class only' if len(seen) == 1 else 'a class is absent'}: no row of "
-            f"class {', '.join(f'{value:g}' for value in absent)} in {len(label)} rows"
-        )
-
-
-def _check_targets(job: Job, name: str, label: Floats) -> None:
-    objective, column = job.spec.training.objective(job.spec.task), job.spec.source.columns.label
-    if (objective in NONNEGATIVE and label.min() < 0) or (objective in POSITIVE and label.min() <= 0):
-        raise TrainingFailed(f"{name} label column {column!r}: {label.min():g} is not for objective {objective!r}")
-    if np.abs(label).max() > np.finfo(np.float32).max:
-        raise TrainingFailed(f"{name} label column {column!r}: values beyond float32, in which LightGBM keeps labels")
-    if name == "train" and label.min() == label.max():
-        raise TrainingFailed(f"{name} label column {column!r}: every value is {label[0]:g}; there is nothing to learn")
-
-
-def _check_weights(name: str, column: str, weight: Floats) -> None:
-    if len(weight) and (weight.min() < 0 or weight.sum() <= 0):
-        raise TrainingFailed(
-            f"{name} weight column {column!r}: {int((weight < 0).sum())} values are negative, their sum is "
-            f"{weight.sum():g}; weights must be at least 0 and not all 0"
-        )
-
-
-def class_weights(label: Floats) -> dict[float, float]:
-    """Weight by class so that all classes weigh the same: rows / (classes x rows of the class)."""
-    classes, counts = np.unique(label, return_counts=True)
-    return {float(c): len(label) / (len(classes) * int(n)) for c, n in zip(classes, counts, strict=True)}
-
-
-# ---- data for LightGBM -----------------------------------------------------------------------------
-
-
-class EncodedRows(lgb.Sequence):
-    """A part's encoded rows, produced batch by batch.
-
-    LightGBM reads forward: twice for training (to find bins, to fill them), once for validation.
-    """
-
-    batch_size = 16_384
-
-    def __init__(self, rows: SnapshotRows, features: Sequence[Feature]) -> None:
-        self._rows, self._features = rows, features
-        self._batches: Iterator[Floats]
-        self._release()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: int | slice | list[int]) -> Floats:
-        if isinstance(place, slice):
-            start, stop, _ = place.indices(len(self))
-            return self._range(start, stop)
-        if isinstance(place, list):
-            return np.stack([self[index] for index in place])
-        self._seek(place)
-        row: Floats = self._block[place - self._first]
-        return row
-
-    def _restart(self) -> None:
-        self._release()
-        self._batches = self._rows.encoded(self._features)
-
-    def _release(self) -> None:
-        """Hold no batch and no open reader: LightGBM keeps this object as long as its data set."""
-        self._batches = iter(())
-        self._first, self._block = 0, np.empty((0, len(self._features)))
-
-    def _seek(self, place: int) -> None:
-        if place < self._first or (not self._first and not len(self._block)):
-            self._restart()
-        while place >= self._first + len(self._block):
-            self._first += len(self._block)
-            self._block = next(self._batches)
-
-    def _range(self, start: int, stop: int) -> Floats:
-        pieces = []
-        while start < stop:
-            self._seek(start)
-            piece = self._block[start - self._first : stop - self._first]
-            pieces.append(piece)
-            start += len(piece)
-        whole = np.ascontiguousarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
-        if stop == len(self):
-            self._release()
-        return whole
-
-
-def dataset(
-    part: Part, features: Sequence[Feature], params: Params, weights: Mapping[float, float] | None
-) -> lgb.Dataset:
-    """A part as LightGBM wants it, not binned yet."""
-    weight = part.weight
-    if weights is not None:
-        by_class = np.vectorize(weights.__getitem__, otypes=[np.float64])(part.label)
-        weight = by_class if weight is None else weight * by_class
-    return lgb.Dataset(
-        EncodedRows(part.rows, features),
-        label=part.label,
-        weight=weight,
-        feature_name=[text_name(feature.name) for feature in features],
-        categorical_feature=[i for i, feature in enumerate(features) if feature.kind is FeatureKind.CATEGORICAL],
-        params=params,
-    )
-
-
-# ---- parameters and search -------------------------------------------------------------------------
-
-
-def base_params(job: Job, features: Sequence[Feature]) -> Params:
-    """The parameters every trial shares. The last group makes the trees a function of data and seed alone."""
-    training, task = job.spec.training, job.spec.task
-    params: Params = {**training.params, "objective": training.objective(task), "metric": training.metric(task)}
-    params.pop("early_stopping_min_delta", None)
-    params.setdefault("bin_construct_sample_cnt", BIN_SAMPLE)
-    if task is Task.MULTICLASS:
-        params["num_class"] = len(job.classes or ())
-    if training.monotone:
-        params["monotone_constraints"] = [training.monotone.get(feature.name, 0) for feature in features]
-    return params | {
-        "seed": training.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": job.threads,
-        "feature_pre_filter": False,
-        "verbosity": -1,
-    }
-
-
-@dataclass
-class Fit:
-    """One run of boosting: the trees, the curve of the early-stopping metric, and its best value."""
-
-    booster: lgb.Booster
-    curve: list[float]
-    best: float
-    params: Params
-
-    @property
-    def iterations(self) -> int:
-        """Iterations kept."""
-        return int(self.booster.best_iteration)
-
-
-def boost(job: Job, params: Params, train: lgb.Dataset, validation: lgb.Dataset) -> Fit:
-    """Boost with early stopping on the validation part."""
-    training, curve = job.spec.training, dict[str, Any]()
-    stop = lgb.early_stopping(
-        training.early_stopping,
-        first_metric_only=True,
-        verbose=False,
-        min_delta=float(training.params.get("early_stopping_min_delta", 0.0)),
-    )
-    booster = lgb.train(
-        params,
-        train,
-        training.rounds,
-        valid_sets=[validation],
-        valid_names=["validation"],
-        callbacks=[stop, lgb.record_evaluation(curve), _progress(training.rounds)],
-    )
-    values = next(iter(curve["validation"].values()))
-    return Fit(booster, list(values), float(values[booster.best_iteration - 1]), params)
-
-
-def _say(line: str) -> None:
-    """A line in the training log."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-def _progress(rounds: int) -> Callable[[Any], None]:
-    def report(env: Any) -> None:
-        if (env.iteration + 1) % 50 == 0 and env.evaluation_result_list:
-            name, metric, value = env.evaluation_result_list[0][:3]
-            _say(f"iteration {env.iteration + 1}/{rounds}: {name} {metric} {value:.6g}")
-
-    return report
-
-
-def search(job: Job, params: Params, train: lgb.Dataset, validation: lgb.Dataset) -> tuple[Params, list[SearchTrial]]:
-    """The best parameters of a bounded, seeded search; the validation part judges, nothing else is seen."""
-    import optuna
-
-    section = job.spec.training.search
-    if section is None:
-        return {}, []
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    greater_is_better = params["metric"] in ("auc", "average_precision")
-
-    def objective(trial: optuna.Trial) -> float:
-        chosen = {name: _suggest(trial, name, values) for name, values in section.space.items()}
-        best = boost(job, {**params, **chosen}, train, validation).best
-        _say(f"trial {trial.number}: {params['metric']} {best:.6g} with {chosen}")
-        return best
-
-    study = optuna.create_study(
-        direction="maximize" if greater_is_better else "minimize",
-        sampler=optuna.samplers.TPESampler(seed=job.spec.training.seed),
-    )
-    study.optimize(objective, n_trials=section.trials, timeout=section.timeout.total_seconds())
-    trials = [SearchTrial(number=t.number, params=t.params, value=t.value) for t in study.trials]
-    return dict(study.best_params), trials
-
-
-def _suggest(trial: Any, name: str, values: tuple[Parameter, ...]) -> Parameter:
-    if not is_range(values):
-        chosen: Parameter = trial.suggest_categorical(name, list(values))
-        return chosen
-    low, high = (float(value) for value in values)
-    if all(isinstance(value, int) for value in values):
-        return int(trial.suggest_int(name, int(low), int(high), log=low >= 1 and high / low >= 10))
-    return float(trial.suggest_float(name, low, high, log=low > 0 and high / low >= 100))
 
 
 # ---- the model -------------------------------------------------------------------------------------
@@ -585,7 +264,7 @@ def _metrics(job: Job, model: Model, parts: Iterable[Part], threshold: float | N
             found, undefined = part_metrics(job.spec.task, part.name, sample)
             metrics |= found
             for sentence in undefined:
-                _say(sentence)
+                say(sentence)
     return metrics
 
 

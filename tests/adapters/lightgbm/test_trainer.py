@@ -16,7 +16,7 @@ import pytest
 from tests.adapters.lightgbm.conftest import train_here
 from tests.adapters.lightgbm.small_world import SHARES, columns_of, job_in, spec_of
 
-from gauntlet.adapters import training_child
+from gauntlet.adapters import training_child, training_rows
 from gauntlet.adapters.snapshot_rows import SnapshotRows
 from gauntlet.adapters.trainer_lightgbm import LightGBMTrainer
 from gauntlet.core.encoding import compile_row, encode_table
@@ -339,7 +339,7 @@ def test_rows_can_be_read_forward_again_and_across_batches(tmp_path: Path) -> No
     table = pq.read_table(tmp_path / "snapshot.parquet")
     whole = encode_table(features, table)
     mask = np.random.default_rng(0).random(ROWS) < 0.4
-    rows = training_child.EncodedRows(SnapshotRows(tmp_path / "snapshot.parquet", mask, ("kind", "place")), features)
+    rows = training_rows.EncodedRows(SnapshotRows(tmp_path / "snapshot.parquet", mask, ("kind", "place")), features)
     expected = whole[mask]
     assert len(rows) == len(expected)
     places: list[Any] = [0, 7, len(rows) - 1, slice(3, 700), slice(0, len(rows)), [1, 500], 2]
