@@ -3,10 +3,6 @@
 MLflow's calls are single transactions, nothing spans two, and registering twice makes two versions. So
 everything here carries a key tag that is looked up first, files are uploaded before the row that
 points at them, and a version counts only once its ``gauntlet.complete`` tag, written last, is there.
-
-A model is logged with MLflow's ``lightgbm`` flavour and the whole release beside it, but deliberately
-without the ``python_function`` flavour: that one would score without our category codes and
-calibration, and its loader runs whatever code the metadata file names.
 """
 
 from __future__ import annotations
@@ -15,34 +11,39 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from gauntlet.adapters.mlflow_model import MODEL_NAME, write_mlflow_model
+from gauntlet.adapters.mlflow_rows import (
+    COMPLETE,
+    LOGGED_MODEL,
+    MAX_VALUE,
+    RELEASE,
+    RUN_KEY,
+    as_json,
+    half_version,
+    instant,
+    quoted,
+    registered,
+    release_tags,
+    run_tags,
+    running,
+    window,
+)
 from gauntlet.core.errors import Conflict, GauntletError, InfrastructureError
 from gauntlet.core.ports import Unfinished
 from gauntlet.core.records.data import DatasetRef
-from gauntlet.core.records.model import FeatureKind, ModelSidecar, RegisteredVersion, ReleaseRef
-from gauntlet.core.release import MODEL_TEXT, SIDECAR
+from gauntlet.core.records.model import RegisteredVersion, ReleaseRef
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import ModelSignature
 
-RUN_KEY = "gauntlet.run"
-RELEASE = "gauntlet.release"
-RELEASE_URI = "gauntlet.release_uri"
-VERSION_ID = "gauntlet.version_id"
-TREE_DIGEST = "gauntlet.tree_digest"
-SIZE = "gauntlet.size_bytes"
-COMPLETE = "gauntlet.complete"
-LOGGED_MODEL = "gauntlet.logged_model"
-MODEL_NAME = "release"
-MAX_VALUE = 5_000
 DIGEST_LENGTH = 36
 PAGE = 200
 TRIES = 2
@@ -75,7 +76,7 @@ class MLflowRegistry:
         """The run with this key, made if it does not exist; tags are set either way."""
         experiment = self._experiment(model)
         with self._reached(f"opening run {run_key}"):
-            found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = {_quoted(run_key)}", max_results=1)
+            found = self._client.search_runs([experiment], f"tags.`{RUN_KEY}` = {quoted(run_key)}", max_results=1)
             if found:
                 run_id = str(found[0].info.run_id)
                 self._set_tags(run_id, tags)
@@ -102,7 +103,7 @@ class MLflowRegistry:
                 run_id,
                 metrics=[Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
                 params=[Param(name, str(value)[:MAX_VALUE]) for name, value in (params or {}).items()],
-                tags=_tags(tags or {}),
+                tags=run_tags(tags or {}),
             )
             for folder, path in (artifacts or {}).items():
                 put = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
@@ -116,8 +117,8 @@ class MLflowRegistry:
             name=Path(dataset.uri).parent.name,
             digest=dataset.sha256[:DIGEST_LENGTH],
             source_type="gauntlet_snapshot",
-            source=_json({"uri": dataset.uri, "sha256": dataset.sha256, "query": dataset.query}),
-            profile=_json({"num_rows": dataset.rows, "size_bytes": dataset.size_bytes, **_window(dataset)}),
+            source=as_json({"uri": dataset.uri, "sha256": dataset.sha256, "query": dataset.query}),
+            profile=as_json({"num_rows": dataset.rows, "size_bytes": dataset.size_bytes, **window(dataset)}),
         )
         entry = DatasetInput(described, [InputTag("mlflow.data.context", context)])
         with self._reached(f"logging the data set of run {run_id}"):
@@ -154,10 +155,8 @@ class MLflowRegistry:
     def versions(self, model: str) -> Sequence[RegisteredVersion]:
         """All complete versions, oldest first."""
         with self._reached(f"listing versions of {model}"):
-            rows = [
-                row for row in self._search_versions(f"name = {_quoted(model)}") if row.tags.get(COMPLETE) == "true"
-            ]
-        return sorted((_registered(row) for row in rows), key=lambda version: version.version)
+            rows = [row for row in self._search_versions(f"name = {quoted(model)}") if row.tags.get(COMPLETE) == "true"]
+        return sorted((registered(row) for row in rows), key=lambda version: version.version)
 
     def aliases(self, model: str) -> dict[str, int]:
         """Alias to version; empty for a model that is not registered."""
@@ -218,7 +217,7 @@ class MLflowRegistry:
             experiment = self._client.get_experiment_by_name(model)
             if experiment is None:
                 return
-            query = f"tags.`{RUN_KEY}` = {_quoted(run_key)}"
+            query = f"tags.`{RUN_KEY}` = {quoted(run_key)}"
             for run in self._client.search_runs([experiment.experiment_id], query):
                 outputs = run.outputs.model_outputs if run.outputs else ()
                 for output in outputs:
@@ -234,10 +233,10 @@ class MLflowRegistry:
             if experiment is None or experiment.lifecycle_stage == "deleted":
                 return ()
             query = f"attributes.status = 'RUNNING' AND attributes.start_time < {edge}"
-            rows = list(self._search_versions(f"name = {_quoted(model)}"))
-            found = [_running(run) for run in self._client.search_runs([experiment.experiment_id], query)]
+            rows = list(self._search_versions(f"name = {quoted(model)}"))
+            found = [running(run) for run in self._client.search_runs([experiment.experiment_id], query)]
             found += [
-                _half_version(row) for row in rows if row.tags.get(COMPLETE) != "true" and row.creation_timestamp < edge
+                half_version(row) for row in rows if row.tags.get(COMPLETE) != "true" and row.creation_timestamp < edge
             ]
             known = {row.tags.get(LOGGED_MODEL) for row in rows}
             return [
@@ -272,7 +271,7 @@ class MLflowRegistry:
 
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         if tags:
-            self._client.log_batch(run_id, tags=_tags(tags))
+            self._client.log_batch(run_id, tags=run_tags(tags))
 
     def _registered_model(self, model: str) -> None:
         try:
@@ -286,7 +285,7 @@ class MLflowRegistry:
                 self._client.get_registered_model(model)
 
     def _version_of(self, model: str, release: ReleaseRef) -> ModelVersion | None:
-        filter_string = f"name = {_quoted(model)} AND tags.`{RELEASE}` = {_quoted(release.digest)}"
+        filter_string = f"name = {quoted(model)} AND tags.`{RELEASE}` = {quoted(release.digest)}"
         rows = sorted(self._search_versions(filter_string), key=lambda row: int(row.version))
         return rows[0] if rows else None
 
@@ -307,7 +306,7 @@ class MLflowRegistry:
             model,
             source=self._source(logged),
             run_id=run_id,
-            tags={**tags, **_release_tags(release), LOGGED_MODEL: logged.model_id},
+            tags={**tags, **release_tags(release), LOGGED_MODEL: logged.model_id},
             description=f"Release `{release.digest[:12]}` at {release.uri}",
             await_creation_for=0,
             model_id=logged.model_id,
@@ -318,7 +317,7 @@ class MLflowRegistry:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         experiment = str(self._client.get_run(run_id).info.experiment_id)
-        found = self._client.search_logged_models([experiment], f"tags.`{RELEASE}` = {_quoted(release.digest)}")
+        found = self._client.search_logged_models([experiment], f"tags.`{RELEASE}` = {quoted(release.digest)}")
         ready = [entry for entry in found if entry.status == LoggedModelStatus.READY]
         if ready:
             return ready[0]
@@ -326,7 +325,7 @@ class MLflowRegistry:
             found[0]
             if found
             else self._client.create_logged_model(
-                experiment, MODEL_NAME, run_id, tags=_release_tags(release), model_type="lightgbm"
+                experiment, MODEL_NAME, run_id, tags=release_tags(release), model_type="lightgbm"
             )
         )
         with TemporaryDirectory(prefix="gauntlet-mlflow-") as work:
@@ -346,7 +345,7 @@ class MLflowRegistry:
             for logged in page:
                 alone = logged.model_id not in known and RELEASE in logged.tags
                 if alone and logged.creation_timestamp < edge:
-                    started = _instant(logged.creation_timestamp)
+                    started = instant(logged.creation_timestamp)
                     yield Unfinished("model", logged.model_id, "", logged.tags[RELEASE], started)
             token = page.token
             if not token:
@@ -380,7 +379,7 @@ class MLflowRegistry:
         """The tag by which MLflow's own pages lead from the logged model to its version."""
         from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-        link = _json([{"name": model, "version": row.version}])
+        link = as_json([{"name": model, "version": row.version}])
         self._client.set_logged_model_tags(row.tags[LOGGED_MODEL], {MLFLOW_MODEL_VERSIONS: link})
 
     def _tag(self, model: str, version: str | int, tags: Mapping[str, str]) -> None:
@@ -411,54 +410,6 @@ class MLflowRegistry:
             ) from error
 
 
-# ---- what is written -------------------------------------------------------------------------------
-
-
-def write_mlflow_model(folder: Path, to: Path, *, run_id: str, model_id: str | None) -> None:
-    """A release folder as an MLflow model directory: its files, ``MLmodel``, ``requirements.txt``."""
-    import shutil
-    from importlib.metadata import version
-
-    from mlflow.models.model import Model
-
-    shutil.copytree(folder, to, dirs_exist_ok=True)
-    sidecar = ModelSidecar.model_validate_json((folder / SIDECAR).read_bytes())
-    requirements = [f"lightgbm=={version('lightgbm')}", f"numpy=={version('numpy')}"]
-    described = Model(
-        artifact_path=MODEL_NAME,
-        run_id=run_id,
-        signature=signature_of(sidecar),
-        metadata={"version_id": sidecar.version_id, "tree_digest": sidecar.tree_digest},
-        model_id=model_id,
-    )
-    described.add_flavor(
-        "lightgbm",
-        lgb_version=version("lightgbm"),
-        data=MODEL_TEXT,
-        model_class="lightgbm.basic.Booster",
-        code=None,
-    )
-    described.model_size_bytes = sum(path.stat().st_size for path in folder.iterdir())
-    described.save(str(to / "MLmodel"))
-    (to / "requirements.txt").write_text("\n".join(requirements) + "\n")
-
-
-def signature_of(sidecar: ModelSidecar) -> ModelSignature:
-    """The raw inputs as training saw them, required unless training saw nulls, and the final score."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-
-    types = {
-        FeatureKind.NUMERIC: DataType.double,
-        FeatureKind.BOOLEAN: DataType.boolean,
-        FeatureKind.CATEGORICAL: DataType.string,
-    }
-    inputs: list[Any] = [ColSpec(types[f.kind], f.name, required=not f.nullable) for f in sidecar.features]
-    names = [f"score_{name}" for name in sidecar.classes] if sidecar.classes else ["score"]
-    outputs: list[Any] = [ColSpec(DataType.double, name) for name in names]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
-
-
 def _artifacts_of(url: str, model: str) -> str | None:
     """Where the files of a bare SQLite store go: beside it. MLflow would take the working directory, whatever it is."""
     if not url.startswith("sqlite:"):
@@ -466,80 +417,6 @@ def _artifacts_of(url: str, model: str) -> str | None:
     from sqlalchemy import make_url
 
     return str(Path(str(make_url(url).database)).parent / "mlartifacts" / model)
-
-
-def _instant(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _running(run: Run) -> Unfinished | None:
-    """A run of ours; others may share the experiment."""
-    key = run.data.tags.get(RUN_KEY)
-    return Unfinished("run", run.info.run_id, key, "", _instant(run.info.start_time)) if key else None
-
-
-def _half_version(row: ModelVersion) -> Unfinished | None:
-    if RELEASE not in row.tags:
-        return None
-    return Unfinished("version", str(row.version), "", row.tags[RELEASE], _instant(row.creation_timestamp))
-
-
-def _release_tags(release: ReleaseRef) -> dict[str, str]:
-    return {
-        RELEASE: release.digest,
-        RELEASE_URI: release.uri,
-        VERSION_ID: release.version_id,
-        TREE_DIGEST: release.tree_digest,
-        SIZE: str(release.size_bytes),
-    }
-
-
-def _registered(row: ModelVersion) -> RegisteredVersion:
-    tags = row.tags
-    release = ReleaseRef(
-        uri=tags[RELEASE_URI],
-        digest=tags[RELEASE],
-        version_id=tags[VERSION_ID],
-        tree_digest=tags[TREE_DIGEST],
-        size_bytes=int(tags[SIZE]),
-    )
-    return RegisteredVersion(
-        model=row.name,
-        version=int(row.version),
-        version_id=release.version_id,
-        release=release,
-        mlflow_run_id=str(row.run_id or ""),
-    )
-
-
-def _tags(tags: Mapping[str, str]) -> list[Any]:
-    from mlflow.entities import RunTag
-
-    return [RunTag(key, str(value)[:MAX_VALUE]) for key, value in tags.items()]
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, sort_keys=True)[:60_000]
-
-
-def _window(dataset: DatasetRef) -> dict[str, str]:
-    times = {
-        "as_of": dataset.as_of,
-        "window_start": dataset.window_start,
-        "window_end": dataset.window_end,
-        "first_event": dataset.first_event,
-        "last_event": dataset.last_event,
-    }
-    return {name: value.isoformat() for name, value in times.items() if value is not None}
-
-
-def _quoted(text: str) -> str:
-    """A string in MLflow's filter language, which has no escape: the other quote is used."""
-    if "'" in text and '"' in text:
-        raise GauntletError(f"{text!r} holds both kinds of quotes; MLflow cannot look it up")
-    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 # ---- what went wrong -------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ import pytest
 from tests.adapters.registry.conftest import free_port, release_of
 from tests.adapters.registry.test_registry import dataset
 
-from gauntlet.adapters.registry_mlflow import COMPLETE, MLflowRegistry, signature_of, write_mlflow_model
+from gauntlet.adapters.mlflow_model import signature_of, write_mlflow_model
+from gauntlet.adapters.mlflow_rows import COMPLETE
+from gauntlet.adapters.registry_mlflow import MLflowRegistry
 from gauntlet.core.errors import GauntletError, InfrastructureError
 from gauntlet.core.records.model import ModelSidecar
 
