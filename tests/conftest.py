@@ -6,7 +6,6 @@ import atexit
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from tests.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 # How long an example takes says more about the machine than about the code.
@@ -102,10 +102,8 @@ def postgres_server() -> Iterator[PostgresServer]:
     if initdb is None:
         pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
     as_user = _unprivileged()
-    with tempfile.TemporaryDirectory(prefix="gauntlet-pg-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory(prefix="gauntlet-pg-") as folder:
+        port = free_port()
         shutil.chown(folder, *as_user[1:]) if as_user else None
         data, tools = f"{folder}/data", Path(initdb).parent
         auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from tests.deploy.compose import free_port
+from tests.processes import free_port
 from tests.serving.control import MODEL
 from tests.serving.servers import TOKEN, RunningServer, Trained, routing, running, served, train, write_release
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serving.servers import ENTITY, MODEL, free_port, train, wait_for, write_release
+from tests.processes import free_port, wait_for
+from tests.serving.servers import ENTITY, MODEL, train, write_release
 
 from gauntlet.bootstrap import build
 from gauntlet.core.ledger import Change

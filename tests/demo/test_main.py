@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.processes import wait_for
 
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.demo import main, processes
@@ -119,9 +119,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(tmp_path: Path, number: s
             sys.exit(130)
     """)
     popen = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and "never" not in main.status(home):
-        time.sleep(0.05)
+    wait_for(lambda: "never" in main.status(home), 60)
     stack = running(home, print)
     assert stack
     popen.send_signal(number)

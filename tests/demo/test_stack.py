@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.processes import wait_for
 
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.demo import processes, stack
@@ -107,9 +108,7 @@ def test_a_component_that_is_never_ready_says_what_was_waited_for(empty: Stack) 
 def test_one_that_ends_later_is_noticed(empty: Stack) -> None:
     brief = component("brief", "import time; print('up', flush=True); time.sleep(0.3)", empty.home)
     empty.start([brief], environment(), empty.home)
-    deadline = time.monotonic() + 5
-    while processes.alive(empty.children["brief"]) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: not processes.alive(empty.children["brief"]), 5)
     with pytest.raises(InfrastructureError, match="brief ended with exit code 0"):
         empty.check()
 
@@ -167,9 +166,7 @@ def test_an_interruption_at_any_time_leaves_nothing_behind(tmp_path: Path, numbe
                 print("killed", one.stop(), flush=True)
     """)
     popen = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and "up" not in processes.tail(tmp_path / "never.log"):
-        time.sleep(0.05)
+    wait_for(lambda: "up" in processes.tail(tmp_path / "never.log"), 20)
     children = [
         processes.Child.model_validate(one) for one in json.loads((tmp_path / stack.STATE).read_text())["children"]
     ]

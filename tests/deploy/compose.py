@@ -45,13 +45,6 @@ def interpolate(value: Any, variables: dict[str, str]) -> Any:
     return _VARIABLE.sub(read, value).replace("$$", "$")
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Native:
     """The services of a compose file as processes of this machine: hosts and paths mapped, nothing else changed."""

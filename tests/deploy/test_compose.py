@@ -16,7 +16,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.deploy.compose import ROOT, Native, free_port, interpolate, load
+from tests.deploy.compose import ROOT, Native, interpolate, load
+from tests.processes import free_port, wait_for
 
 LONG_RUNNING = (
     "airflow-apiserver",
@@ -420,10 +421,7 @@ def _keys(native: Native, bucket: str) -> list[str]:
 
 @pytest.mark.airflow
 def test_airflow_sends_its_metrics(stack: Stack) -> None:
-    deadline, seen = time.monotonic() + 60, set()
-    while "airflow.scheduler_heartbeat" not in seen:
-        assert time.monotonic() < deadline, sorted(seen)[:20]
-        seen |= stack.statsd.names()
+    wait_for(lambda: "airflow.scheduler_heartbeat" in stack.statsd.names(), 60)
 
 
 @pytest.mark.airflow
@@ -445,22 +443,15 @@ def test_a_real_prometheus_scrapes_what_its_file_names(stack: Stack, tmp_path: P
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        _until(lambda: _up(port, "model-server") and _up(port, "pipeline"), 40, tmp_path / "log")
+        wait_for(lambda: _up(port, "model-server") and _up(port, "pipeline"), 40, (tmp_path / "log").read_text)
         rules = httpx.get(f"http://127.0.0.1:{port}/api/v1/rules").json()["data"]["groups"]
         assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
-        _until(lambda: _firing(port, "Watchdog"), 30, tmp_path / "log")
+        wait_for(lambda: _firing(port, "Watchdog"), 30, (tmp_path / "log").read_text)
         assert not _firing(port, "ModelServerDown")
         assert _query(port, "gauntlet_canary_weight_ratio")[0]["metric"]["model"] == "credit_default"
     finally:
         process.terminate()
         process.wait(20)
-
-
-def _until(true, seconds: float, log: Path) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.3)
 
 
 def _query(port: str, expression: str) -> list[dict]:
@@ -496,9 +487,8 @@ def test_a_celery_worker_runs_a_task(stack: Stack, postgres_server) -> None:
     airflow(
         native, "dags", "trigger", "credit_default__drift_check", "--run-id", "by_celery", "-c", '{"reason": "a try"}'
     )
-    _until(
-        lambda: _state(postgres_server, "open_run") in ("success", "failed"), 90, native.folder / "airflow-worker.log"
-    )
+    log = native.folder / "airflow-worker.log"
+    wait_for(lambda: _state(postgres_server, "open_run") in ("success", "failed"), 90, log.read_text)
     assert _state(postgres_server, "open_run") == "success"
     assert "celery" in (native.folder / "airflow-worker.log").read_text().lower()
     assert any(

@@ -6,11 +6,7 @@ One model lives on through all cells: what a cell leaves behind, repaired, is wh
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,39 +160,6 @@ def act(product: Product, name: str, number: int, at: int | None, answer: str) -
 
 
 # ---- the servers -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Generator[str]:
-    """A real MLflow server on loopback, as the project starts it."""
-    import urllib.request
-
-    from tests.adapters.registry.conftest import free_port
-
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"),
-    ]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "mlflow.log").open("wb") as log:
-        running = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 180
-        while True:
-            assert running.poll() is None, (folder / "mlflow.log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "the MLflow server did not start"
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(running.pid, 15)
-        running.wait(20)
 
 
 def read_routing(folder: Path, model: str) -> Any:

@@ -6,10 +6,8 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import tempfile
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,7 @@ from typing import Any
 import httpx
 import lightgbm
 import numpy as np
+from tests.processes import wait_for
 from tests.serving.control import MODEL, ControlDatabase, fetch_file, run_server
 
 from gauntlet.core.digest import canonical_json, sha256_bytes
@@ -306,22 +305,3 @@ def read_address(state: Path, process: Any) -> dict[str, Any] | None:
     assert process.is_alive(), "the server ended while starting"
     path = state / "address.json"
     return json.loads(path.read_bytes()) if path.exists() else None
-
-
-def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
-    """The condition's first true value, or a failed test."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if value := condition():
-                return value
-        except (httpx.TransportError, ConnectionError):
-            pass
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.processes import wait_for
 from tests.serving.control import MODEL
 from tests.serving.servers import (
     CATEGORIES,
@@ -19,7 +20,6 @@ from tests.serving.servers import (
     Trained,
     routing,
     running,
-    wait_for,
 )
 
 from gauntlet.adapters.journal import JournalFiles

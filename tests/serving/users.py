@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 import numpy as np
+from tests.processes import wait_for
 from tests.serving.control import MODEL
-from tests.serving.servers import RunningServer, Trained, train, wait_for
+from tests.serving.servers import RunningServer, Trained, train
 
 from gauntlet.adapters.journal import JournalFiles
 from gauntlet.core.records.model import Task

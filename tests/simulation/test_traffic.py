@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from tests.processes import free_port
 
 from gauntlet.simulation import traffic
 from gauntlet.simulation.events import Takeover, story
@@ -40,12 +40,6 @@ class Echo:
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b'{"arm": "stable"}'})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.deploy.compose import free_port
+from tests.processes import free_port, wait_for_answer
 from tests.stories.nightly import retrain
 
 from gauntlet.bootstrap import build
@@ -151,7 +149,7 @@ def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
                     subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
                 )
             if name == "server":
-                wait_for(f"{settings.server_url}/livez", running[0], home / "server.log")
+                wait_for_answer(f"{settings.server_url}/livez", running[0], home / "server.log")
         yield Lender(build(settings), world, settings)
     finally:
         for process in reversed(running):
@@ -159,15 +157,3 @@ def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
                 os.killpg(process.pid, signal.SIGTERM)
                 process.wait(20)
         os.environ.pop("CREDIT_DEFAULT_DATA", None)
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)

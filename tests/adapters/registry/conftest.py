@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.processes import mlflow_server
 
 from gauntlet.adapters.memory.registry import MemoryRegistry
 from gauntlet.core.digest import sha256_file
 from gauntlet.core.records.model import Feature, FeatureKind, ModelSidecar, ReleaseRef, Task
-
-START_SECONDS = 120
 
 
 @pytest.fixture(autouse=True)
@@ -105,38 +98,5 @@ def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A real MLflow server on loopback, as the project starts it."""
     work = tmp_path_factory.mktemp("server")
     shutil.copy(empty_store, work / "mlflow.db")
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{work / 'mlflow.db'}", "--artifacts-destination", str(work / "artifacts")),
-    ]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (work / "log").open("wb") as log:
-        running = subprocess.Popen(
-            command, cwd=work, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", running, work / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(running.pid, 15)
-        running.wait(20)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(url: str, running: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the server answers."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and running.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
+    with mlflow_server(work) as url:
+        yield url

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.adapters.registry.conftest import free_port, release_of
+from tests.adapters.registry.conftest import release_of
 from tests.adapters.registry.test_registry import dataset
+from tests.processes import free_port
 
 from gauntlet.adapters.mlflow_model import signature_of, write_mlflow_model
 from gauntlet.adapters.mlflow_rows import COMPLETE

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.processes import wait_for
 from tests.serving.control import MODEL, gone_fetch, gone_routing, run_impatient_server
 from tests.serving.servers import (
     RunningServer,
@@ -22,7 +23,6 @@ from tests.serving.servers import (
     running,
     served,
     train,
-    wait_for,
     write_release,
 )
 from tests.serving.users import assert_all_answered, assert_none_failed, journaled, load, overflowing

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.processes import wait_for
 from tests.serving.control import MODEL, fetch_file
-from tests.serving.servers import Trained, routing, running, served, train, wait_for, write_release
+from tests.serving.servers import Trained, routing, running, served, train, write_release
 from tests.serving.users import assert_all_answered, journaled, load, overflowing
 
 from gauntlet.adapters.journal import INCOMPLETE, JournalFiles
