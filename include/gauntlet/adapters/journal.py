@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.digest import sha256_file
 from gauntlet.core.errors import IntegrityError
-from gauntlet.core.journal import COLUMNS, Frame, Kind, Segment, decode_columns, scan
+from gauntlet.core.journal import COLUMNS, INCOMPLETE, Frame, Kind, Segment, decode_columns, scan
 from gauntlet.core.ports import CompactedJournal
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ GRACE_US = 250_000
 WAIT_S = 2.0
 """How long a reader waits for live workers to vouch for a window that ends now."""
 WAIT_STEP_S = 0.05
-INCOMPLETE = b"incomplete"
 MARKS = b"marks"
 
 

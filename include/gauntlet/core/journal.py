@@ -20,9 +20,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gauntlet.core.errors import IntegrityError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAGIC = b"GJSEG01\n"
 FRAME = b"GJF1"
@@ -32,6 +35,15 @@ _FRAME = struct.Struct("<4sIIIIIIqq")
 """Magic, CRC-32 of all that follows, payload length, sequence, kind, rows, lost, first and last microsecond."""
 _BLOCK = struct.Struct("<I")
 _NULL = 0xFFFF_FFFF
+
+
+INCOMPLETE = b"incomplete"
+"""Under this key of its schema's metadata a window of the journal says what it lacks."""
+
+
+def lacking(table: pa.Table) -> str:
+    """What a window of the journal lacks, in words; empty when its writers vouch for all of it."""
+    return str((table.schema.metadata or {}).get(INCOMPLETE, b"").decode())
 
 
 class Kind:

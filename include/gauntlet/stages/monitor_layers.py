@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gauntlet.core import diversity, monitoring
 from gauntlet.core.duration import words
 from gauntlet.core.errors import DataRejected, GauntletError, InfrastructureError
+from gauntlet.core.journal import lacking
 from gauntlet.core.live.window import explored
 from gauntlet.core.monitoring import Found, found, merged, unseen_metric, watched
 from gauntlet.core.outcome import Outcome
@@ -29,7 +30,6 @@ from gauntlet.stages.release_folder import read_sidecar
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INCOMPLETE = b"incomplete"
 PAST_REPORTS = 1500
 """Two months of hourly looks."""
 SERVED_ROWS = 50_000
@@ -242,11 +242,10 @@ def service_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found
         raise InfrastructureError("no server process reports")
     behind = sorted(report.worker for report in reports if report.epoch != routing.epoch)
     table = services.journal.read(run.model, run.as_of - section.window, run.as_of)
-    incomplete = (table.schema.metadata or {}).get(INCOMPLETE, b"").decode()
     past = monitoring.same_hour(
         past_values(services, run, Layer.SERVICE).get("requests", []), run.as_of, section.window
     )
-    health = monitoring.service_health(table, section, past, incomplete)
+    health = monitoring.service_health(table, section, past, lacking(table))
     # An hour with hardly a request is no good hour, whatever else is well.
     return merged([health, monitoring.agreement(behind, routing.epoch)], every=True)
 

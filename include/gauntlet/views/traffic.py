@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gauntlet.core.journal import lacking
 from gauntlet.core.live.window import explored
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
@@ -74,7 +75,6 @@ def live(services: Services, model: str, minutes: int = 5) -> Live:
     latency = _column(table, "latency_us") / 1000
     quantiles = _quantiles(latency)
     edges, arms = _scores(table)
-    cause = (table.schema.metadata or {}).get(b"incomplete", b"").decode()
     return Live(
         model=model,
         since=since,
@@ -88,7 +88,7 @@ def live(services: Services, model: str, minutes: int = 5) -> Live:
         p99_ms=quantiles[2],
         edges=edges,
         arms=arms,
-        incomplete=cause or None,
+        incomplete=lacking(table) or None,
         empty=None if table.num_rows else f"No request to {model} in the last {minutes} minutes.",
     )
 

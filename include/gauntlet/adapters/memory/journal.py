@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gauntlet.core.journal import INCOMPLETE
 from gauntlet.core.ports import CompactedJournal
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class MemoryJournal:
             if since <= row["at"] <= until and (rollout is None or row["rollout"] == rollout)
         ]
         table = pa.Table.from_pylist(rows, schema=_schema(rows))
-        return table.replace_schema_metadata({"incomplete": "true" if self.incomplete else "false"})
+        return table.replace_schema_metadata({INCOMPLETE: b"rows were lost" if self.incomplete else b""})
 
     def compact(self, model: str, before: datetime) -> CompactedJournal:  # noqa: ARG002 - as the port has it
         """Rows in memory have no segments."""

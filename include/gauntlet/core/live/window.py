@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.core.journal import SHADOW_FAILED, Status
+from gauntlet.core.journal import SHADOW_FAILED, Status, lacking
 from gauntlet.core.records.rollout import PPM, Arm
 from gauntlet.core.routing import Basis
 
@@ -165,8 +165,7 @@ def drawn(table: pa.Table, *, rollout: str, weight_ppm: int, step_epoch: int) ->
 
 def is_complete(table: pa.Table) -> bool:
     """Whether the journal vouches for every row of the window; see :class:`~gauntlet.core.ports.JournalReader`."""
-    marked = (table.schema.metadata or {}).get(b"incomplete", b"")
-    return marked in (b"", b"0", b"false")
+    return not lacking(table)
 
 
 def distinct(units: Ints) -> int:
