@@ -11,6 +11,7 @@ from gauntlet.core.ports import Services
 from gauntlet.core.records.rollout import CommandKind, RolloutCommand, RolloutState
 from gauntlet.core.registry import lookup
 from gauntlet.stages.carry_out import withdraw
+from gauntlet.stages.challengers import LOOK_BACK
 
 TIMED = (CommandKind.EXTEND, CommandKind.HOLD_UNTIL)
 
@@ -75,7 +76,9 @@ def command_rollout(
         raise SpecError(f"{kind.value}: say until when")
     if until is not None and (until <= now or kind not in TIMED):
         raise SpecError(f"{kind.value}: {until.isoformat()} " + ("is past" if kind in TIMED else "is not asked for"))
-    state = current_rollout(services, model)
+    state = rollout_under_way(services, model)
+    if state is None:
+        raise MissingRecord(f"{model}: no rollout is under way")
     name = sha256_json([state.rollout, kind.value, by, reason, request or now.isoformat()])[:16]
     known = services.records.find(f"{model}/{state.run}", RolloutCommand, name)
     command = known or RolloutCommand(
@@ -93,9 +96,6 @@ def command_rollout(
     return command
 
 
-def current_rollout(services: Services, model: str) -> RolloutState:
-    """The rollout of a model that is under way."""
-    for state in services.records.newest(model, RolloutState, 50):
-        if not state.over:
-            return state
-    raise MissingRecord(f"{model}: no rollout is under way")
+def rollout_under_way(services: Services, model: str) -> RolloutState | None:
+    """The newest rollout of a model that has not ended."""
+    return next((state for state in services.records.newest(model, RolloutState, LOOK_BACK) if not state.over), None)

@@ -60,10 +60,15 @@ def quarantine_of(services: Recorded, model: str, digest: str, tree_digest: str 
     A quarantine ends when a person clears it after looking; see :class:`QuarantineCleared`.
     """
     same = {digest} | _twins(services, model, digest, tree_digest)
-    for quarantine in services.records.newest(model, Quarantine, limit=ALL):
-        if quarantine.release_digest in same and not _cleared(services, model, quarantine):
-            return quarantine
-    return None
+    return next((one for one in quarantines(services, model) if one.release_digest in same), None)
+
+
+def quarantines(services: Recorded, model: str) -> list[Quarantine]:
+    """Every quarantine that nobody has cleared since, newest first."""
+    words = services.records.newest(model, QuarantineCleared, limit=ALL)
+    cleared = {word.release_digest: word.at for word in reversed(words)}
+    found = services.records.newest(model, Quarantine, limit=ALL)
+    return [one for one in found if one.release_digest not in cleared or cleared[one.release_digest] < one.at]
 
 
 def _twins(services: Recorded, model: str, digest: str, tree_digest: str) -> set[str]:
@@ -80,11 +85,6 @@ def _twins(services: Recorded, model: str, digest: str, tree_digest: str) -> set
         for one in registered
         if one.release.tree_digest == tree_digest and variants.get(one.release.digest) == variants.get(digest)
     }
-
-
-def _cleared(services: Recorded, model: str, quarantine: Quarantine) -> bool:
-    cleared = services.records.newest(model, QuarantineCleared, name=quarantine.release_digest)
-    return bool(cleared) and cleared[0].at >= quarantine.at
 
 
 def clear_quarantine(services: Services, model: str, digest: str, *, by: str, reason: str) -> QuarantineCleared:

@@ -9,10 +9,12 @@ from gauntlet.core.errors import GauntletError, InfrastructureError
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
 from gauntlet.core.records.gates import Approval, GateReceipt
-from gauntlet.core.records.ledger import CandidateState, QuarantineCleared, Transition
+from gauntlet.core.records.ledger import CandidateState, Transition
 from gauntlet.core.records.model import RegisteredVersion
 from gauntlet.core.records.rollout import Quarantine, RolloutState, ServedVersion
 from gauntlet.core.roles import permitted, with_overrides
+from gauntlet.stages.command_rollout import rollout_under_way
+from gauntlet.stages.releases import quarantines
 from gauntlet.views.actions import ACTIONS, Person
 from gauntlet.views.links import Link, Places, grafana, mlflow_run, runbook_link
 from gauntlet.views.run_page import APPROVAL
@@ -115,7 +117,7 @@ def serving(services: Services, places: Places, model: str, who: Person) -> Serv
     def holder(role: str, version: ServedVersion | None, missing: str) -> Holder:
         return _holder(role, version, missing, events, mlflow, places, now)
 
-    rollout = next((one for one in services.records.newest(model, RolloutState, 20) if not one.over), None)
+    rollout = rollout_under_way(services, model)
     return Serving(
         model=model,
         description=spec.description,
@@ -139,21 +141,15 @@ def serving(services: Services, places: Places, model: str, who: Person) -> Serv
 
 def quarantined(services: Services, model: str) -> tuple[Withdrawn, ...]:
     """Releases in quarantine that nobody has cleared, newest first."""
-    cleared = {
-        one.release_digest: one.at for one in reversed(services.records.newest(model, QuarantineCleared, VERSIONS))
-    }
-    found: dict[str, Withdrawn] = {}
-    for one in services.records.newest(model, Quarantine, VERSIONS):
-        over = one.release_digest in cleared and cleared[one.release_digest] >= one.at
-        if not over and one.release_digest not in found:
-            found[one.release_digest] = Withdrawn(
-                digest=one.release_digest,
-                version=one.version,
-                version_id=one.version_id,
-                reason=one.reason,
-                at=one.at,
-            )
-    return tuple(found.values())
+    newest: dict[str, Quarantine] = {}
+    for one in quarantines(services, model):
+        newest.setdefault(one.release_digest, one)
+    return tuple(
+        Withdrawn(
+            digest=one.release_digest, version=one.version, version_id=one.version_id, reason=one.reason, at=one.at
+        )
+        for one in newest.values()
+    )
 
 
 def registry(services: Services, model: str) -> Registry:
