@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gauntlet.core.errors import Conflict, GauntletError
+from gauntlet.core.errors import Conflict
 from gauntlet.core.ledger import Change
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import CandidateState
@@ -12,6 +12,7 @@ from gauntlet.core.records.ledger import Transition as LedgerEvent
 from gauntlet.core.records.rollout import Quarantine, RolloutPhase, RolloutState, Routing
 from gauntlet.core.rollout import Action, Alert, Route, Transition, Withdraw, finish, lease_renewal_due
 from gauntlet.core.specs.rollout import RolloutSection
+from gauntlet.stages.tell import send_to_all
 
 APPLY_TIMEOUT_S = 15.0
 ACTOR = "rollout"
@@ -115,12 +116,9 @@ def notify(services: Services, state: RolloutState, actions: Iterable[Action]) -
             continue
         subject = f"{state.model}: {action.text.splitlines()[0][:120]}"
         labels = {"model": state.model, "rollout": state.rollout, "version": str(state.candidate.version)}
-        for notifier in services.notifiers:
-            try:
-                notifier.send(subject, action.text, severity=action.severity, labels=labels)
-            except GauntletError as error:
-                detail = {"text": action.text, "severity": action.severity, "error": str(error)}
-                services.audit.append(ACTOR, "rollout.alert_not_sent", state.model, state.rollout, detail)
+        for error in send_to_all(services.notifiers, subject, action.text, severity=action.severity, labels=labels):
+            detail = {"text": action.text, "severity": action.severity, "error": error}
+            services.audit.append(ACTOR, "rollout.alert_not_sent", state.model, state.rollout, detail)
 
 
 def _act(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gauntlet.core.alerts import fold
-from gauntlet.core.errors import GauntletError, InfrastructureError
+from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.monitoring import unseen
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Notifier, Services
@@ -15,6 +15,7 @@ from gauntlet.core.records.monitoring import Alert, AlertRound, Layer, LayerRepo
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.monitor import report_of
+from gauntlet.stages.tell import send_to_all
 
 ACTOR = "monitor"
 log = logging.getLogger(__name__)
@@ -87,12 +88,10 @@ def send(notifiers: Iterable[Notifier], messages: Sequence[Message], spec: Model
     """Give every message to every notifier; what was not taken, and why."""
     unsent = []
     for message in messages:
-        for notifier in notifiers:
-            try:
-                notifier.send(message.subject, message.body, severity=_severity(message), labels=_labels(message, spec))
-            except GauntletError as error:
-                unsent.append(f"{message.subject}: {error}")
-                log.error("%s", unsent[-1])
+        severity, labels = _severity(message), _labels(message, spec)
+        for error in send_to_all(notifiers, message.subject, message.body, severity=severity, labels=labels):
+            unsent.append(f"{message.subject}: {error}")
+            log.error("%s", unsent[-1])
     return tuple(unsent)
 
 

@@ -16,6 +16,7 @@ from gauntlet.core.records.ledger import Difference, Intent, IntentKind, Reconci
 from gauntlet.stages.aliases import aliases_wanted, moved_by_hand, project_aliases
 from gauntlet.stages.promote import finish_promotion
 from gauntlet.stages.rollback import finish_rollback
+from gauntlet.stages.tell import send_to_all
 
 APPLY_TIMEOUT_S = 15.0
 ACTOR = "reconciler"
@@ -135,10 +136,12 @@ def _store(services: Services, report: ReconcileReport) -> None:
         return
     services.records.put(key, report, actor=ACTOR)
     if report.differences:
-        for notifier in services.notifiers:
-            notifier.send(
-                f"{report.model}: registry, routing and servers differed",
-                report.reason,
-                severity="info" if report.agreed else "critical",
-                labels={"model": report.model},
-            )
+        unsent = send_to_all(
+            services.notifiers,
+            f"{report.model}: registry, routing and servers differed",
+            report.reason,
+            severity="info" if report.agreed else "critical",
+            labels={"model": report.model},
+        )
+        if unsent:
+            raise InfrastructureError(f"{report.model}: {report.reason}; not everybody was told: {'; '.join(unsent)}")

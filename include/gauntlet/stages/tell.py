@@ -1,14 +1,27 @@
-"""Tell people what Airflow has seen of a run: that it failed, or that it is late."""
+"""Tell people: one message to everybody, and what Airflow has seen of a run that failed or is late."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import GauntletError, InfrastructureError
 
 if TYPE_CHECKING:
-    from gauntlet.core.ports import Services
+    from gauntlet.core.ports import Notifier, Services
+
+
+def send_to_all(
+    notifiers: Iterable[Notifier], subject: str, body: str, *, severity: str, labels: Mapping[str, str]
+) -> list[str]:
+    """Give one message to every notifier, whatever the others do; why each that did not take it did not."""
+    unsent = []
+    for notifier in notifiers:
+        try:
+            notifier.send(subject, body, severity=severity, labels=labels)
+        except GauntletError as error:
+            unsent.append(str(error))
+    return unsent
 
 
 def tell(services: Services, model: str, subject: str, body: str, *, severity: str, about: Mapping[str, str]) -> None:
@@ -19,18 +32,13 @@ def tell(services: Services, model: str, subject: str, body: str, *, severity: s
     Raises:
         InfrastructureError: a notifier did not take it; all the others have it by then.
     """
-    owner = services.specs.get(model).owner
-    told, unsent = 0, []
-    for notifier in services.notifiers:
-        try:
-            notifier.send(subject, body, severity=severity, labels={"model": model, "team": owner.team, **about})
-            told += 1
-        except GauntletError as error:
-            unsent.append(str(error))
+    notifiers = tuple(services.notifiers)
+    labels = {"model": model, "team": services.specs.get(model).owner.team, **about}
+    unsent = send_to_all(notifiers, subject, body, severity=severity, labels=labels)
     detail = {
         "reason": subject,
         "severity": severity,
-        "told": told,
+        "told": len(notifiers) - len(unsent),
         **about,
         **({"unsent": "; ".join(unsent)} if unsent else {}),
     }
