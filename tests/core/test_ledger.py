@@ -9,20 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gauntlet.core.errors import Conflict
-from gauntlet.core.ledger import (
-    ALLOWED,
-    Change,
-    Ground,
-    earlier_champions,
-    effects,
-    fold,
-    named,
-    no_champion,
-    no_routing,
-    standing_of,
-)
+from gauntlet.core.ledger import Change, Ground, effects, named, no_champion, no_routing
 from gauntlet.core.records.ledger import CandidateState, Intent, IntentKind, IntentStage, Transition
 from gauntlet.core.records.rollout import PPM, ServedVersion
+from gauntlet.core.standing import ALLOWED, earlier_champions, fold, standing_of
 
 S = CandidateState
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gauntlet.core.errors import Conflict
-from gauntlet.core.ledger import Change, Ground, Standing, effects, no_champion, no_routing
+from gauntlet.core.ledger import Change, Ground, effects, no_champion, no_routing
 from gauntlet.core.records.ledger import CandidateState, Intent, IntentKind, IntentStage, RoutingChange
 from gauntlet.core.records.retention import ItemKind
 from gauntlet.core.records.rollout import Routing, ServedVersion
 from gauntlet.core.retention import Holding, Item, Policy, divide, newest_versions, pointed_at, served_since
+from gauntlet.core.standing import Standing
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

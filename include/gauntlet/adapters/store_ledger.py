@@ -10,11 +10,12 @@ from sqlalchemy import Connection, func, insert, select, update
 from gauntlet.adapters import store_tables as t
 from gauntlet.adapters.store_records import Transactions, append_entry, put_record
 from gauntlet.core.audit import instant_text
-from gauntlet.core.ledger import Change, Effects, Ground, Standing, effects, no_champion, no_routing, standing_of
+from gauntlet.core.ledger import Change, Effects, Ground, effects, no_champion, no_routing
 from gauntlet.core.ports import AuditEntry, Clock
 from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
 from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import Routing
+from gauntlet.core.standing import Standing, standing_of
 from gauntlet.core.stored import kind_name
 
 

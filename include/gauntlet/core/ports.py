@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gauntlet.core.errors import InfrastructureError
-from gauntlet.core.ledger import Change, Standing
+from gauntlet.core.ledger import Change
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.data import ContractReport, DatasetRef
 from gauntlet.core.records.evaluation import LatencyProfile, SmokeCheck
@@ -20,6 +20,7 @@ from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transi
 from gauntlet.core.records.model import ModelSidecar, RegisteredVersion, ReleaseRef, TrainingSummary
 from gauntlet.core.records.rollout import Routing
 from gauntlet.core.spec import ModelSpec
+from gauntlet.core.standing import Standing
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

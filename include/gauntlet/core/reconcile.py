@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gauntlet.core.ledger import Standing, named
+from gauntlet.core.ledger import named
 from gauntlet.core.ports import WorkerReport
 from gauntlet.core.records.ledger import CandidateState, Difference
 from gauntlet.core.records.rollout import Routing
+from gauntlet.core.standing import Standing
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ALIASES = (PREVIOUS, CHAMPION, CHALLENGER)

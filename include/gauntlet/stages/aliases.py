@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gauntlet.core.ledger import Standing, fold
 from gauntlet.core.ports import Services
 from gauntlet.core.reconcile import ALIASES, wanted_aliases
 from gauntlet.core.records.ledger import AliasesSet
+from gauntlet.core.standing import Standing, fold
 
 ACTOR = "registry"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from gauntlet.core.errors import Conflict, MissingRecord, Rejection, SpecError
-from gauntlet.core.ledger import Change, Standing
+from gauntlet.core.ledger import Change
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.reconcile import CHALLENGER, wanted_aliases
@@ -33,6 +33,7 @@ from gauntlet.core.records.retention import (
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.retention import Holding, Item, Policy, divide, pointed_at, served_since
+from gauntlet.core.standing import Standing
 from gauntlet.stages.aliases import standings_of
 from gauntlet.stages.recorded import version_called
 from gauntlet.stages.releases import ALL, tombstone_of

@@ -19,7 +19,7 @@ from gauntlet.core.errors import (
     RollbackRefused,
     SpecError,
 )
-from gauntlet.core.ledger import Change, earlier_champions, named
+from gauntlet.core.ledger import Change, named
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import (
     CandidateState,
@@ -32,6 +32,7 @@ from gauntlet.core.records.ledger import (
     Transition,
 )
 from gauntlet.core.records.rollout import Quarantine, Routing, ServedVersion
+from gauntlet.core.standing import earlier_champions
 from gauntlet.stages.aliases import project_aliases
 from gauntlet.stages.releases import quarantine_of, release_of, tombstone_of
 

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from gauntlet.core.audit import chain
 from gauntlet.core.errors import MissingRecord
-from gauntlet.core.ledger import Change, Effects, Ground, Standing, effects, fold, no_champion, no_routing
+from gauntlet.core.ledger import Change, Effects, Ground, effects, no_champion, no_routing
 from gauntlet.core.ports import AuditEntry, Clock
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.ledger import Champion, Intent, RoutingChange, Transition
 from gauntlet.core.records.retention import Tombstone, tombstone_name
 from gauntlet.core.records.rollout import Routing
+from gauntlet.core.standing import Standing, fold
 from gauntlet.core.stored import kind_name, missing, model_of, stored_json
 
 R = TypeVar("R", bound=Record)
