@@ -78,7 +78,7 @@ def empty_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
         audit=store.audit,
         routing=store.routing,
         ledger=store.ledger,
-        blobs=cast(Any, SimpleNamespace(fetch=absent)),
+        blobs=cast(Any, SimpleNamespace(fetch=absent, fetch_folder=absent)),
         sources={},
         contract=nobody,
         registry=cast(Any, SimpleNamespace(aliases=silent)),

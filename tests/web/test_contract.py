@@ -61,7 +61,7 @@ def test_no_request_breaks_the_page_and_every_answer_fits_its_schema(house: Hous
                 case.validate_response(response, checks=checks)
 
         ask()
-    assert len(operations) == 18
+    assert len(operations) >= 18
     assert codes[200] > GATES * len(operations)
     assert codes[404] + codes[422] > 0
     assert not [code for code in codes if code >= 500]

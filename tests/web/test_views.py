@@ -9,10 +9,12 @@ from tests.web.conftest import FEATURES, GATES, MODEL, NIGHTS, House
 
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftShares, FeatureShares
+from gauntlet.core.records.feedback import SliceAudit
 from gauntlet.core.records.monitoring import Alert, Layer, Severity
 from gauntlet.simulation.history import run_name, served
+from gauntlet.stages.audit_slices import slices_key
 
-EMPTY = ("", "/nights", "/drift", "/trend", "/rollouts", "/live", "/alerts", "/audit")
+EMPTY = ("", "/nights", "/drift", "/trend", "/rollouts", "/live", "/alerts", "/feedback", "/audit")
 
 
 def test_the_head_names_champion_challenger_and_previous_with_digest_and_age(house: House) -> None:
@@ -37,7 +39,7 @@ def test_where_there_is_nothing_yet_an_explanation_is_shown(empty_house: House, 
 
 @pytest.mark.parametrize("path", EMPTY)
 def test_where_there_is_something_no_explanation_stands_in_for_it(house: House, path: str) -> None:
-    if path not in ("/live", "/alerts"):
+    if path not in ("/live", "/alerts", "/feedback"):
         assert house.get(path).json()["empty"] is None
 
 
@@ -199,6 +201,70 @@ def test_open_alerts_come_first(house: House) -> None:
     found = house.get("/alerts").json()
     assert [one["name"] for one in found["alerts"]] == ["a", "b"]
     assert found["empty"] is None
+
+
+def test_an_alert_leads_to_its_section_of_the_runbook_and_to_a_dashboard(house: House, monkeypatch) -> None:
+    from gauntlet import views
+    from gauntlet.core.runbook import KINDS
+    from gauntlet.web import app
+
+    there = views.Places(mlflow="http://m", grafana="http://g/d/serving", documents=app.DOCUMENTS)
+    monkeypatch.setattr(app, "places", lambda: there)
+
+    at = house.clock.moment
+    facts = {"model": MODEL, "layer": Layer.DATA, "severity": Severity.PAGE, "looks": 1, "seen_at": at, "since": at}
+    for kind in KINDS:
+        key = kind if kind != "unseen" else "data.unseen"
+        house.services.records.put(f"{MODEL}/alerts", Alert(**facts, key=key, sentence="so"), key)
+    found = house.get("/alerts").json()
+    assert found["links"][0]["href"] == f"http://g/d/serving?var-model={MODEL}"
+    page = house.opened("vera").get(f"/{found['links'][1]['href']}")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for line in found["alerts"]:
+        address, _, section = line["runbook"]["href"].partition("#")
+        assert address == found["links"][1]["href"]
+        assert f'id="{section}"' in page.text, f"{line['name']}: the runbook has no section {section}"
+
+
+def test_a_runbook_is_shown_and_not_run() -> None:
+    from gauntlet.views.runbooks import page
+
+    shown = page(
+        "<t>", "# A & B\n<script>alert(1)</script> [file](x.md) [js](javascript:alert(1)) [ok](https://a.example)"
+    )
+    assert "<script>" not in shown
+    assert "<title>&lt;t&gt;</title>" in shown
+    assert shown.count("href=") == 1
+
+
+def test_the_audit_trail_can_leave_out_what_the_pipeline_only_wrote_down(house: House) -> None:
+    clear = {
+        "action": "clear_quarantine",
+        "reason": "looked at it",
+        "digest": served(house.past, NIGHTS - 2).release_digest,
+    }
+    assert house.act("ada", clear).status_code == 200
+    every = house.get("/audit").json()["entries"]
+    decisions = house.get("/audit?kind=decisions").json()
+    assert {entry["action"] for entry in every} >= {"record.QuarantineCleared", "record.RolloutState"}
+    assert decisions["entries"][0]["actor"] == "ada"
+    assert not any(
+        entry["actor"] == "pipeline" and entry["action"].startswith("record.") for entry in decisions["entries"]
+    )
+    assert {entry["action"] for entry in decisions["entries"]} >= {"record.QuarantineCleared", "rollout.entered"}
+    assert decisions["before"] is None
+
+
+def test_slices_are_shown_as_they_were_audited_last(house: House) -> None:
+    at = house.clock.moment
+    facts = {"model": MODEL, "outcome": Outcome.PASSED, "since": at, "until": at, "rows": 9, "labelled": 4}
+    facts |= {"explored": 1, "versions": ("v",), "slices": (), "searched": True}
+    for days, reason in ((7, "earlier"), (0, "newest")):
+        audit = SliceAudit(**facts, at=at - timedelta(days=days), reason=reason)
+        house.services.records.put(slices_key(MODEL), audit)
+    found = house.get("/feedback").json()
+    assert (found["audit"]["reason"], found["reserve"], found["empty"]) == ("newest", None, None)
 
 
 def test_the_audit_log_is_paged_newest_first(house: House) -> None:

@@ -115,11 +115,19 @@ class SqlAudit:
         with self._database.read() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
-    def newest(self, model: str, limit: int, before: int | None = None) -> list[AuditEntry]:
-        """The newest entries of a model, newest first; ``before``: only those with a smaller number."""
+    def newest(
+        self, model: str, limit: int, before: int | None = None, unrecorded_by: Sequence[str] = ()
+    ) -> list[AuditEntry]:
+        """The newest entries of a model, newest first; ``before``: only those with a smaller number.
+
+        ``unrecorded_by``: without what these actors have recorded, which is most of a log.
+        """
         query = select(t.audit).where(t.audit.c.model == model).order_by(t.audit.c.sequence.desc()).limit(limit)
         if before is not None:
             query = query.where(t.audit.c.sequence < before)
+        if unrecorded_by:
+            routine = t.audit.c.action.startswith("record.") & t.audit.c.actor.in_(unrecorded_by)
+            query = query.where(~routine)
         with self._database.read() as connection:
             return [_entry(row) for row in connection.execute(query)]
 

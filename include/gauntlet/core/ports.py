@@ -112,8 +112,13 @@ class AuditLog(Protocol):
         """Entries in order, oldest first."""
         ...
 
-    def newest(self, model: str, limit: int, before: int | None = None) -> list[AuditEntry]:
-        """The newest entries of a model, newest first; ``before``: only those with a smaller number."""
+    def newest(
+        self, model: str, limit: int, before: int | None = None, unrecorded_by: Sequence[str] = ()
+    ) -> list[AuditEntry]:
+        """The newest entries of a model, newest first; ``before``: only those with a smaller number.
+
+        ``unrecorded_by``: without what these actors have recorded, which is most of a log.
+        """
         ...
 
     def mirrored(self) -> list[AuditEntry] | None:

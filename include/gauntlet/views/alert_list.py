@@ -5,6 +5,8 @@ from __future__ import annotations
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
 from gauntlet.core.records.monitoring import Alert, Layer, LayerReport
+from gauntlet.core.runbook import section
+from gauntlet.views.links import NOWHERE, Link, Places, dashboard, runbook_link
 
 MOST = 200
 LOOKS = 60
@@ -23,6 +25,8 @@ class AlertLine(Record):
     looks: int
     told: Instant | None
     cause: str | None
+    runbook: Link
+    """The section for this kind of alert."""
 
 
 class Alerts(Record):
@@ -32,17 +36,26 @@ class Alerts(Record):
     alerts: tuple[AlertLine, ...]
     layers: tuple[LayerReport, ...]
     """What each layer found when it was looked at last."""
+    links: tuple[Link, ...]
+    """Dashboard and runbook."""
     empty: str | None
 
 
-def alerts(services: Services, model: str) -> Alerts:
+def alerts(services: Services, model: str, places: Places = NOWHERE) -> Alerts:
     """What has been raised for a model."""
-    services.specs.get(model)
+    spec = services.specs.get(model)
+    runbook = runbook_link(services, model)
     found = services.records.named(f"{model}/alerts", Alert).values()
-    lines = [_line(alert) for alert in sorted(found, key=_rank)][:MOST]
+    lines = [_line(alert, runbook) for alert in sorted(found, key=_rank)][:MOST]
     looked = _newest_looks(services, model)
     empty = "No alert has been raised." if looked else "The monitor has not looked yet: its DAG does so every hour."
-    return Alerts(model=model, alerts=tuple(lines), layers=looked, empty=None if lines else empty)
+    return Alerts(
+        model=model,
+        alerts=tuple(lines),
+        layers=looked,
+        links=(*dashboard(places, spec), runbook),
+        empty=None if lines else empty,
+    )
 
 
 def _newest_looks(services: Services, model: str) -> tuple[LayerReport, ...]:
@@ -57,7 +70,7 @@ def _rank(alert: Alert) -> tuple[bool, bool, float]:
     return not alert.open, alert.severity != "page", -(alert.resolved_at or alert.since).timestamp()
 
 
-def _line(alert: Alert) -> AlertLine:
+def _line(alert: Alert, runbook: Link) -> AlertLine:
     return AlertLine(
         name=alert.key,
         layer=alert.layer.value,
@@ -68,4 +81,5 @@ def _line(alert: Alert) -> AlertLine:
         looks=alert.looks,
         told=alert.sent_at,
         cause=alert.cause,
+        runbook=Link(label="Runbook", href=section(runbook.href, alert.key)),
     )

@@ -6,6 +6,11 @@ from gauntlet.core.ports import AuditEntry, Services
 from gauntlet.core.records.base import Instant, Record
 
 PAGE = 100
+MACHINES = (
+    *("pipeline", "rollout", "promotion", "monitor", "airflow", "scheduler", "recovery", "history", "reconciler"),
+    *("registry", "janitor", "retention", "reproduce", "drill", "slice audit"),
+)
+"""Whose records are routine: all else they do is a change, and what anybody else records is somebody's word."""
 
 
 class AuditLine(Record):
@@ -29,10 +34,10 @@ class Trail(Record):
     empty: str | None
 
 
-def trail(services: Services, model: str, limit: int = PAGE, before: int | None = None) -> Trail:
-    """The newest entries, or those before a sequence number."""
+def trail(services: Services, model: str, limit: int = PAGE, before: int | None = None, *, every: bool = True) -> Trail:
+    """The newest entries, or those before a sequence number; without ``every`` no records that the pipeline made."""
     services.specs.get(model)
-    found = services.audit.newest(model, limit + 1, before)
+    found = services.audit.newest(model, limit + 1, before, unrecorded_by=() if every else MACHINES)
     shown = found[:limit]
     return Trail(
         model=model,

@@ -13,6 +13,7 @@ from gauntlet.core.records.data import ContractReport
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.run import airflow_run_id
+from gauntlet.core.spec import ModelSpec
 
 CONTRACT, DRIFT = "contract", "drift"
 RETRAIN, CANARY = "retrain", "canary"
@@ -32,6 +33,10 @@ class Places:
     mlflow: str
     grafana: str | None
     documents: Path
+
+
+NOWHERE = Places(mlflow="", grafana=None, documents=Path())
+"""For readers without a browser."""
 
 
 def quoted(text: str) -> str:
@@ -57,6 +62,12 @@ def _run_address(mlflow: str, run_id: str) -> str:
 def grafana(places: Places, model: str) -> tuple[Link, ...]:
     """The dashboard in Grafana, where the installation has one."""
     return (Link(label="Grafana", href=f"{places.grafana}?var-model={quoted(model)}"),) if places.grafana else ()
+
+
+def dashboard(places: Places, spec: ModelSpec) -> tuple[Link, ...]:
+    """The spec's own dashboard, else the one in Grafana."""
+    own = spec.alerts.dashboard
+    return (Link(label="Dashboard", href=own),) if own else grafana(places, spec.model)
 
 
 def runbook_link(services: Services, model: str) -> Link:
@@ -101,12 +112,3 @@ def _contract_page(services: Services, key: str) -> tuple[str | None, str | None
 def _drift_page(services: Services, key: str) -> tuple[str | None, str | None]:
     report = services.records.find(key, DriftReport)
     return (report.page_uri, report.page_sha256) if report else (None, None)
-
-
-def runbook(services: Services, places: Places, model: str) -> str:
-    """The owner's runbook as text; only a Markdown file among the repository's documents is ever read."""
-    where = services.specs.get(model).owner.runbook
-    path = (places.documents / where.removeprefix("docs/")).resolve()
-    if path.suffix != ".md" or not path.is_relative_to(places.documents.resolve()) or not path.is_file():
-        raise MissingRecord(f"{model}: owner.runbook: {where} is no Markdown file in {places.documents}")
-    return path.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
@@ -50,6 +50,7 @@ Name = Annotated[str, InPath(min_length=1, max_length=250)]
 Nights = Annotated[int, Query(ge=1, le=2000)]
 Skip = Annotated[int, Query(ge=0, le=100_000)]
 Sequence64 = Annotated[int | None, Query(ge=0, lt=2**63)]
+TrailKind = Annotated[Literal["all", "decisions"], Query()]
 
 
 def create_app(dependencies: Sequence[Any]) -> FastAPI:
@@ -181,7 +182,7 @@ def live(model: Model, minutes: Annotated[int, Query(ge=1, le=1440)] = 5) -> Res
 
 def alerts(model: Model) -> Response:
     """What has been raised."""
-    return _json(views.alerts(services(), model))
+    return _json(views.alerts(services(), model, places()))
 
 
 def triage(model: Model) -> Response:
@@ -189,9 +190,9 @@ def triage(model: Model) -> Response:
     return _json(views.triage(services(), model))
 
 
-def trail(model: Model, limit: Nights = 100, before: Sequence64 = None) -> Response:
+def trail(model: Model, limit: Nights = 100, before: Sequence64 = None, kind: TrailKind = "all") -> Response:
     """The audit log, page by page."""
-    return _json(views.trail(services(), model, limit, before))
+    return _json(views.trail(services(), model, limit, before, every=kind == "all"))
 
 
 def explain(model: Model, subject: Name) -> Response:
@@ -207,7 +208,8 @@ def report(model: Model, run: Name, kind: Annotated[str, InPath(pattern="^(contr
 
 def runbook(model: Model) -> Response:
     """The owner's runbook."""
-    return Response(views.runbook(services(), places(), model), media_type="text/plain")
+    page = views.runbook(services(), places(), model)
+    return Response(page, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 # ---- actions ---------------------------------------------------------------------------------------

@@ -345,3 +345,15 @@ def test_the_newest_audit_entries_can_be_paged_through(store):
     rest = store.audit.newest("m", 9, before=second[-1].sequence)
     assert [*first, *second, *rest] == store.audit.entries("m")[::-1]
     assert (len(first), len(second), len(rest)) == (2, 2, 1)
+
+
+def test_what_an_actor_has_only_recorded_can_be_left_out(store):
+    store.records.put("m/run-1", report("one"))
+    store.records.put("m/run-1", report("two"), actor="ann")
+    store.audit.append("pipeline", "rollback", "m", "m/run-1", {})
+    found = store.audit.newest("m", 9, unrecorded_by=("pipeline",))
+    assert [(entry.actor, entry.action) for entry in found] == [
+        ("pipeline", "rollback"),
+        ("ann", "record.LeakageReport"),
+    ]
+    assert store.audit.newest("m", 1, before=found[0].sequence, unrecorded_by=("pipeline",)) == found[1:]

@@ -54,9 +54,19 @@ class MemoryAudit:
         """Entries in order, oldest first."""
         return [e for e in self._entries if model in (None, e.model) and subject in (None, e.subject)]
 
-    def newest(self, model: str, limit: int, before: int | None = None) -> list[AuditEntry]:
-        """The newest entries of a model, newest first; ``before``: only those with a smaller number."""
-        found = [e for e in self.entries(model) if before is None or e.sequence < before]
+    def newest(
+        self, model: str, limit: int, before: int | None = None, unrecorded_by: Sequence[str] = ()
+    ) -> list[AuditEntry]:
+        """The newest entries of a model, newest first; ``before``: only those with a smaller number.
+
+        ``unrecorded_by``: without what these actors have recorded, which is most of a log.
+        """
+        found = [
+            entry
+            for entry in self.entries(model)
+            if (before is None or entry.sequence < before)
+            and not (entry.action.startswith("record.") and entry.actor in unrecorded_by)
+        ]
         return found[::-1][:limit]
 
     def mirrored(self) -> list[AuditEntry] | None:

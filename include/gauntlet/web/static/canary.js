@@ -1,7 +1,10 @@
 // The canary: weight over time, both arms' health, and the verdict of each look.
 import { ask } from "./api.js";
 import { axis, chart, legend, outcomeColour } from "./charts.js";
-import { badge, cells, choice, clock, el, empty, links, number, percent, table, when, words } from "./dom.js";
+import { badge, cells, choice, clock, el, empty, links, number, percent, phase, table, when, words } from "./dom.js";
+
+// A rollout of an afternoon needs no dates, one of a week does.
+const moment = (page) => (page.line.started_at.slice(0, 10) === page.line.updated_at.slice(0, 10) ? clock : when);
 
 const weightChart = (page) => {
   const host = el("div", {});
@@ -14,7 +17,7 @@ const weightChart = (page) => {
     color: [paint.accent],
     grid: { left: 8, right: 14, top: 14, bottom: 8, containLabel: true },
     tooltip: {
-      formatter: ({ data, seriesIndex }) => (seriesIndex === 0 ? `${number(data[1])} % from ${clock(data[0])}` : `${clock(data.value[0])}: ${data.words}`),
+      formatter: ({ data, seriesIndex }) => (seriesIndex === 0 ? `${number(data[1])} % from ${when(data[0])}` : `${when(data.value[0])}: ${data.words}`),
     },
     xAxis: axis(paint, { type: "time", splitLine: { show: false } }),
     yAxis: axis(paint, { type: "value", min: 0, max: weights.some(([, weight]) => weight > 30) ? 100 : null, axisLabel: { color: paint.dim, formatter: "{value} %" } }),
@@ -53,7 +56,7 @@ const healthChart = (page, metric) => {
   return host;
 };
 
-const tickRows = (state, tick) => {
+const tickRows = (state, tick, said) => {
   const id = `tick ${tick.at}`;
   const open = state.open.has(id);
   const toggle = () => {
@@ -63,8 +66,8 @@ const tickRows = (state, tick) => {
   };
   const count = tick.metrics.length;
   const main = cells(
-    el("span", { class: "nowrap" }, clock(tick.at)),
-    words(tick.phase),
+    el("span", { class: "nowrap" }, said(tick.at)),
+    phase(tick.phase),
     percent(tick.weight_ppm),
     tick.outcome ? badge(tick.outcome) : "",
     tick.requests === null ? "" : `${number(tick.requests)} / ${number(tick.stable_requests)}`,
@@ -92,7 +95,7 @@ const body = (state, page) => {
   const metric = metrics.includes(state.metric) ? state.metric : (telling(page) ?? metrics[0]);
   const judged = page.ticks.filter((tick) => tick.outcome).length;
   return [
-    el("div", { class: "bar" }, badge({ promoted: "passed", rolled_back: "failed", expired: "failed" }[page.line.phase] ?? "running", words(page.line.phase)), el("span", { class: "text" }, `v${page.line.candidate.version} against ${page.line.stable ? `v${page.line.stable.version}` : "nobody"}: ${page.line.reason}`)),
+    el("div", { class: "bar" }, badge({ promoted: "passed", rolled_back: "failed", expired: "failed" }[page.line.phase] ?? "running", phase(page.line.phase)), el("span", { class: "text" }, `v${page.line.candidate.version} against ${page.line.stable ? `v${page.line.stable.version}` : "nobody"}: ${page.line.reason}`)),
     page.withdraw_seconds !== null ? el("p", { class: "small dim" }, `From the decision to the last server without it: ${number(page.withdraw_seconds)} s`) : null,
     links(page.links),
     el(
@@ -102,7 +105,7 @@ const body = (state, page) => {
       el("div", {}, el("h3", {}, "Both arms' health"), metric ? [choice("Metric", metrics.map((name) => [name, words(name)]), metric, (name) => state.go({ metric: name })), healthChart(page, metric)] : empty("No look has been judged yet: a first version has nobody to be compared with.")),
     ),
     el("h3", {}, `Looks: ${page.ticks.length}, ${judged} of them judged`, page.left_out ? `; ${page.left_out} alike are left out` : ""),
-    table(["Time", "Phase", "Weight", "Verdict", "Requests canary / stable", "Reason"], [...page.ticks].reverse().flatMap((tick) => tickRows(state, tick)), null),
+    table(["Time (UTC)", "Phase", "Weight", "Verdict", "Requests canary / stable", "Reason"], [...page.ticks].reverse().flatMap((tick) => tickRows(state, tick, moment(page)))),
     page.commands.length ? el("h3", {}, "What people asked for") : null,
     page.commands.length ? table(["When", "What", "Who", "Why"], page.commands.map((one) => cells(when(one.at), words(one.kind), one.by, one.reason))) : null,
     ...(preflight(page.preflight) ?? []),
@@ -118,7 +121,7 @@ export const canary = {
   },
   show: (state, { list, page }) => {
     if (list.empty) return [empty(list.empty)];
-    const names = list.rollouts.map((one) => [one.rollout, `v${one.candidate.version}, ${when(one.started_at)}: ${words(one.phase)}`]);
+    const names = list.rollouts.map((one) => [one.rollout, `v${one.candidate.version}, ${when(one.started_at)}: ${phase(one.phase)}`]);
     return [
       el("div", { class: "bar" }, choice("Rollout", names, page.line.rollout, (rollout) => state.go({ rollout })), el("span", { class: "dim small" }, `Ramp: ${list.steps.join(" → ")} %`)),
       ...body(state, page).filter(Boolean),

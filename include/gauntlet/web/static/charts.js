@@ -6,7 +6,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 export const palette = () =>
   Object.fromEntries(
-    ["ink", "dim", "line", "card", "raised", "accent", "good", "bad", "warn", "busy"].map((name) => [name, colour(name)]),
+    ["ink", "dim", "line", "card", "raised", "accent", "good", "bad", "warn", "busy", "near", "over", "far"].map((name) => [name, colour(name)]),
   );
 
 // ECharts paints tooltips on the canvas here (richText): nothing that came from data is ever parsed as HTML.
@@ -50,10 +50,13 @@ export const sweep = () => {
 
 addEventListener("theme", () => drawn.forEach((one) => one.paint()));
 
+// The names at both ends of a horizontal axis stay inside the picture.
+const ends = (more) => (more.type === "value" ? {} : { alignMinLabel: "left", alignMaxLabel: "right" });
+
 export const axis = (paint, more) => ({
   axisLine: { lineStyle: { color: paint.line } },
   axisTick: { show: false },
-  axisLabel: { color: paint.dim, hideOverlap: true },
+  axisLabel: { color: paint.dim, hideOverlap: true, ...ends(more) },
   splitLine: { lineStyle: { color: paint.line } },
   nameTextStyle: { color: paint.dim },
   ...more,

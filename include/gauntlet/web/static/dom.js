@@ -18,6 +18,8 @@ export const badge = (state, text) => el("span", { class: `badge ${state ?? ""}`
 
 export const words = (text) => String(text).replaceAll("_", " ");
 
+export const phase = (name) => (name === "step" ? "on the ramp" : words(name));
+
 // Everything is shown in UTC, as the pipeline's own messages are.
 export const when = (text) => (text ? text.replace("T", " ").slice(0, 16) : "");
 export const clock = (text) => (text ? text.slice(11, 19) : "");
@@ -37,9 +39,13 @@ export const number = (value, digits = 4) => {
   if (value === null || value === undefined) return "";
   if (typeof value === "string") return value;
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
-  if (Number.isInteger(value)) return value.toLocaleString("en");
-  return Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 6 });
+  const shown = Number.isInteger(value) ? value : Number(value.toPrecision(digits));
+  // Thousands are set apart by a narrow space, as in the pipeline's own sentences.
+  return shown.toLocaleString("en", { maximumFractionDigits: 6 }).replaceAll(",", "\u202f");
 };
+
+// A digest by its beginning; the whole of it is a hover away.
+export const digest = (text) => el("span", { class: "mono", title: text }, text.slice(0, 12));
 
 export const percent = (ppm) => `${number(ppm / 10_000)} %`;
 
@@ -66,6 +72,13 @@ export const anchor = ({ label, href }) => {
 
 export const links = (list) => (list.length ? el("div", { class: "bar small" }, list.map(anchor)) : null);
 
+// On a narrow screen a row is a card and every cell says what it is: see page.css.
+const named = (heads, row) => {
+  const filled = [...row.children];
+  if (filled.length === heads.length) filled.forEach((cell, place) => heads[place] && cell.setAttribute("data-head", heads[place]));
+  return row;
+};
+
 export const table = (heads, rows, caption) =>
   el(
     "div",
@@ -75,7 +88,7 @@ export const table = (heads, rows, caption) =>
       {},
       caption ? el("caption", { class: "dim small" }, caption) : null,
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, rows),
+      el("tbody", {}, rows.map((row) => named(heads, row))),
     ),
   );
 

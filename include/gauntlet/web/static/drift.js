@@ -7,6 +7,14 @@ const OUTCOMES = { p: "passed", w: "waived", i: "inconclusive", e: "error", f: "
 const VISIBLE = 25;
 const SPANS = [[30, "30 nights"], [60, "60 nights"], [180, "180 nights"], [1000, "1 000 nights"]];
 
+// The limit is a step in the colours: what is beyond it is never a shade of what is not.
+const STEPS = [
+  [{ lt: 0.5 }, "raised", "under half its limit"],
+  [{ gte: 0.5, lte: 1 }, "near", "nearer to its limit"],
+  [{ gt: 1, lte: 2 }, "over", "beyond its limit"],
+  [{ gt: 2 }, "far", "more than twice its limit"],
+];
+
 const heatMap = (state, data) => {
   const host = el("div", {});
   const shown = Math.min(data.features.length, VISIBLE);
@@ -17,29 +25,16 @@ const heatMap = (state, data) => {
     row.forEach((effect, x) => {
       const letter = data.outcomes[y][x];
       if (letter === "-") return;
-      if (effect === null || letter === "i" || letter === "e") unjudged.push([x, y, 0]);
+      if (effect === null || letter === "i" || letter === "e") unjudged.push([x, y, -1]);
       else judged.push([x, y, effect]);
     }),
   );
   const option = (paint) => ({
-    grid: { left: 8, right: data.features.length > VISIBLE ? 30 : 8, top: 6, bottom: 64, containLabel: true },
+    grid: { left: 8, right: data.features.length > VISIBLE ? 30 : 8, top: 6, bottom: 8, containLabel: true },
     xAxis: axis(paint, { type: "category", data: columns, splitLine: { show: false } }),
-    yAxis: axis(paint, { type: "category", inverse: true, data: data.features, splitLine: { show: false }, axisLabel: { color: paint.ink, width: 130, overflow: "truncate" } }),
+    yAxis: axis(paint, { type: "category", inverse: true, data: data.features, splitLine: { show: false }, axisLabel: { color: paint.ink, width: host.clientWidth < 600 ? 90 : 200, overflow: "truncate" } }),
     dataZoom: data.features.length > VISIBLE ? [{ type: "slider", yAxisIndex: 0, width: 14, right: 4, startValue: 0, endValue: shown - 1, brushSelect: false, showDetail: false }] : [],
-    visualMap: {
-      min: 0,
-      max: 2,
-      seriesIndex: 0,
-      orient: "horizontal",
-      left: "center",
-      bottom: 4,
-      itemWidth: 12,
-      itemHeight: 160,
-      text: ["twice the limit", "no change"],
-      textStyle: { color: paint.dim },
-      calculable: false,
-      inRange: { color: [paint.raised, paint.raised, paint.warn, paint.bad] },
-    },
+    visualMap: { type: "piecewise", show: false, seriesIndex: 0, pieces: STEPS.map(([bounds, name, label]) => ({ ...bounds, label, color: paint[name] })) },
     tooltip: {
       formatter: ({ data: [x, y, effect], seriesIndex }) => {
         const measured = seriesIndex === 0 ? `${number(effect)} × its limit` : "not enough to judge";
@@ -48,14 +43,20 @@ const heatMap = (state, data) => {
     },
     series: [
       { type: "heatmap", data: judged, itemStyle: { borderColor: paint.card, borderWidth: 1, borderRadius: 2 }, progressive: 20000 },
-      { type: "heatmap", data: unjudged, itemStyle: { color: "transparent", borderColor: paint.line, borderWidth: 1, borderType: "dashed" }, progressive: 20000 },
+      { type: "scatter", data: unjudged, symbol: "rect", symbolSize: 1, itemStyle: { color: "transparent" }, label: { show: true, position: "inside", formatter: "?", color: paint.dim, fontSize: 11 } },
     ],
   });
   queueMicrotask(() => {
-    const instance = chart(host, `Drift of ${data.features.length} features over ${data.checks.length} checks`, option, 110 + 22 * shown);
+    const instance = chart(host, `Drift of ${data.features.length} features over ${data.checks.length} checks`, option, 50 + 22 * shown);
     instance.on("click", ({ data: [x, y] }) => state.go({ run: data.checks[x].run, feature: data.features[y] }));
   });
   return host;
+};
+
+const key = (name, label) => {
+  const mark = el("i", {});
+  mark.style.background = `var(--${name})`;
+  return el("span", {}, mark, label);
 };
 
 const pickers = (state, data) => {
@@ -149,7 +150,7 @@ export const drift = {
       pickers(state, map),
       el("h3", {}, "Features by importance, checks from left to right"),
       heatMap(state, map),
-      el("div", { class: "legend" }, "Choose a cell, or a feature and a check above. Dashed: not enough rows to judge."),
+      el("div", { class: "legend" }, STEPS.map(([, name, label]) => key(name, label)), el("span", {}, "? not enough rows to judge"), el("span", {}, "Choose a cell, or a feature and a check above.")),
       ...(page.missing ? [empty(page.missing)] : featurePage(page)),
     ];
   },

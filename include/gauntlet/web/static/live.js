@@ -13,7 +13,7 @@ const lines = (data, label, names, unit) => {
     grid: { left: 8, right: 14, top: 32, bottom: 8, containLabel: true },
     tooltip: { trigger: "axis", valueFormatter: (value) => (typeof value === "number" ? `${number(value)} ${unit}` : "no request") },
     xAxis: axis(paint, { type: "time", splitLine: { show: false } }),
-    yAxis: axis(paint, { type: "value", min: 0, name: unit }),
+    yAxis: axis(paint, { type: "value", min: 0 }),
     series: names.map(([key, name]) => ({ name, type: "line", showSymbol: false, connectNulls: false, data: data.moments.map((one) => [one.at, one[key]]), areaStyle: names.length === 1 ? { opacity: 0.15 } : undefined })),
   });
   queueMicrotask(() => chart(host, label, option, 240));
@@ -32,8 +32,8 @@ const predictions = (data) => {
     yAxis: axis(paint, { type: "value", axisLabel: { color: paint.dim, formatter: (value) => `${number(100 * value, 3)} %` } }),
     series: data.arms.map((one) => ({ name: `${one.arm} (${number(one.rows)} rows, mean ${number(one.mean, 3)})`, type: "bar", data: one.shares })),
   });
-  queueMicrotask(() => chart(host, "Distribution of predictions", option, 240));
-  return el("div", {}, el("h3", {}, "Distribution of predictions"), host);
+  queueMicrotask(() => chart(host, "Distribution of predictions: share of rows by score", option, 240));
+  return el("div", {}, el("h3", {}, "Distribution of predictions: share of rows by score"), host);
 };
 
 const figure = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
@@ -62,8 +62,8 @@ export const live = {
       el(
         "div",
         { class: "pair" },
-        lines(data, "Latency in the server", [["p50_ms", "p50"], ["p95_ms", "p95"], ["p99_ms", "p99"]], "ms"),
-        lines(data, "Request rate", [["per_second", "requests"]], "1/s"),
+        lines(data, "Latency in the server, ms", [["p50_ms", "p50"], ["p95_ms", "p95"], ["p99_ms", "p99"]], "ms"),
+        lines(data, "Requests per second", [["per_second", "requests"]], "1/s"),
         predictions(data),
       ),
     ].filter(Boolean);

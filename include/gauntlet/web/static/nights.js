@@ -107,7 +107,7 @@ const gateRows = (state, row) => {
   );
   main.id = `gate-${row.gate}`;
   if (!open) return [main];
-  const inner = table(["Verdict", "What", "Observed", "Limit", "", "In words"], row.measurements.map(measured));
+  const inner = table(["Verdict", "What", "Observed", "Limit", "Limit and interval", "In words"], row.measurements.map(measured));
   return [main, el("tr", { class: "inner" }, el("td", { colspan: 6 }, inner))];
 };
 
@@ -151,7 +151,7 @@ export const run = {
       el("h3", {}, "Gates"),
       gates(state, data),
       el("h3", {}, "What happened, in order"),
-      table(["Step", "", ""], data.sentences.map((one) => cells(el("span", { class: "nowrap" }, words(one.topic)), one.outcome ? badge(one.outcome) : "", one.text))),
+      table(["Step", "Verdict", "In words"], data.sentences.map((one) => cells(el("span", { class: "nowrap" }, words(one.topic)), one.outcome ? badge(one.outcome) : "", one.text))),
     ];
   },
 };

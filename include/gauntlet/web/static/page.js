@@ -23,11 +23,14 @@ const VIEWS = {
   triage: ["Triage", triage],
   audit: ["Audit", audit],
 };
-const KEPT = ["model", "tab", "run", "feature", "rollout", "metric", "nights", "skip", "minutes", "before"];
+const KEPT = ["model", "tab", "run", "feature", "rollout", "metric", "nights", "skip", "minutes", "before", "kind"];
 const NUMBERS = ["nights", "skip", "minutes", "before"];
 
 // The store tells runs of different DAGs apart that Airflow calls the same.
 const named = (kind, run) => (!kind || kind === "retrain" || kind === "canary" ? run : `${run}--${kind}`);
+// What somebody wants to see who comes from one of a model's DAGs.
+const TABS_OF_DAGS = { canary: "canary", drift_check: "drift", monitor: "alerts", rollback: "audit", reconcile: "audit", housekeeping: "audit", batch_score: "drift" };
+
 
 // What is shown is in the address, so that it can be reloaded, sent to somebody, and gone back from.
 const read = () => {
@@ -36,8 +39,8 @@ const read = () => {
   const [model, kind] = (asked.get("dag") ?? "").split("__");
   const start = { tab: "nights", nights: 60, skip: 0, minutes: 5 };
   if (asked.get("model") ?? model) start.model = asked.get("model") ?? model;
-  if (asked.get("run")) Object.assign(start, { run: named(kind, asked.get("run")), tab: kind === "canary" ? "canary" : "run" });
-  else if (kind === "canary" || kind === "drift_check") start.tab = kind === "canary" ? "canary" : "drift";
+  if (asked.get("run")) Object.assign(start, { run: named(kind, asked.get("run")), tab: TABS_OF_DAGS[kind] ?? "run" });
+  else start.tab = TABS_OF_DAGS[kind] ?? start.tab;
   for (const name of KEPT) if (chosen.get(name)) start[name] = NUMBERS.includes(name) ? Number(chosen.get(name)) : chosen.get(name);
   if (!VIEWS[start.tab]) start.tab = "nights";
   return start;
@@ -156,10 +159,15 @@ const refreshRegistry = async () => {
 
 const refresh = async () => {
   try {
+// Without its head the page still says why, and its views show what they can.
     await refreshServing();
+  const { model } = state;
   } catch (error) {
     said(error);
     return;
+    if (model !== state.model) return;
+    if (state.serving?.model !== model) $("serving").replaceChildren(el("p", { class: "notice bad", role: "alert" }, error.message));
+    await refreshPanel();
   }
   await refreshPanel();
 };
@@ -176,7 +184,7 @@ const shortcuts = (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.nodeName) || $("ask").open) return;
   const names = Object.keys(VIEWS);
   if (event.key === "r") refresh();
-  else if (event.key >= "1" && event.key <= String(names.length)) choose(names[Number(event.key) - 1]);
+  else if (/^[1-9]$/.test(event.key) && Number(event.key) <= names.length) choose(names[Number(event.key) - 1]);
 };
 
 const start = async () => {
@@ -186,7 +194,10 @@ const start = async () => {
     $("panel").replaceChildren(empty("There is no model you may read: put a spec into include/models, or ask for access to its DAGs."));
     return;
   }
-  if (!models.includes(state.model)) state.model = models[0];
+  if (!models.includes(state.model)) {
+    if (state.model) state.said = { kind: "", text: `${state.model} is no model of Gauntlet that you may read: this is ${models[0]}.` };
+    state.model = models[0];
+  }
   $("model").replaceChildren(...models.map((name) => el("option", { value: name, selected: name === state.model }, name)));
   $("model").addEventListener("change", (event) => pickModel(event.target.value));
   $("again").addEventListener("click", refresh);

@@ -1,5 +1,5 @@
 // The head of the page: who holds which role, what waits, and the buttons.
-import { age, anchor, badge, el, percent, words, when } from "./dom.js";
+import { age, anchor, badge, el, percent, phase, words, when } from "./dom.js";
 import { orderButton } from "./orders.js";
 
 const holder = (data, one) => {
@@ -27,7 +27,7 @@ const rolloutLine = ({ rollout }) =>
   el(
     "div",
     { class: "bar" },
-    badge("running", words(rollout.phase)),
+    badge("running", phase(rollout.phase)),
     el("span", { class: "text clamp" }, `Rollout of v${rollout.candidate.version}, ${rollout.step < 0 ? "shadow" : `step ${rollout.step + 1}`}: ${rollout.reason}`),
   );
 

@@ -10,10 +10,13 @@ const limits = (paint, one) =>
     .filter(([value]) => value !== null)
     .map(([value, label]) => ({ yAxis: value, lineStyle: { color: paint.dim, type: "dotted" }, label: { formatter: `${label} ${number(value)}`, color: paint.dim, position: "insideEndTop" } }));
 
-const events = (paint, marks) =>
+// Where they stand close, marks keep their sign and the table below names the version.
+const ROOM = 70;
+
+const events = (paint, marks, width) =>
   marks.map((mark) => {
     const [name, sign] = KINDS[mark.kind];
-    return { xAxis: mark.at, lineStyle: { color: paint[name], type: "solid", width: 1 }, label: { formatter: `${sign} v${mark.version}`, color: paint[name], position: "end" } };
+    return { xAxis: mark.at, lineStyle: { color: paint[name], type: "solid", width: 1 }, label: { formatter: marks.length * ROOM > width ? sign : `${sign} v${mark.version}`, color: paint[name], position: "end" } };
   });
 
 const picture = (one, marks) => {
@@ -22,12 +25,12 @@ const picture = (one, marks) => {
   const option = (paint) => ({
     color: [paint.accent, paint.dim, paint.warn],
     legend: legend(paint, { data: ["candidate", "champion on the same rows", ...(one.live.length ? ["champion live"] : [])] }),
-    grid: { left: 8, right: 14, top: 56, bottom: 8, containLabel: true },
+    grid: { left: 8, right: 30, top: 56, bottom: 8, containLabel: true },
     tooltip: { trigger: "axis", valueFormatter: (value) => number(value) },
     xAxis: axis(paint, { type: "time", splitLine: { show: false }, max: ({ max }) => Math.max(max, ...marks.map((mark) => Date.parse(mark.at))) }),
     yAxis: axis(paint, { type: "value", scale: true }),
     series: [
-      { name: "candidate", type: "line", symbolSize: 7, data: values(one.points, "candidate"), markLine: { silent: true, symbol: "none", data: [...limits(paint, one), ...events(paint, marks)] } },
+      { name: "candidate", type: "line", symbolSize: 7, data: values(one.points, "candidate"), markLine: { silent: true, symbol: "none", data: [...limits(paint, one), ...events(paint, marks, host.clientWidth)] } },
       { name: "champion on the same rows", type: "line", symbol: "emptyCircle", symbolSize: 7, lineStyle: { type: "dashed" }, data: values(one.points, "champion") },
       { name: "champion live", type: "line", symbol: "diamond", symbolSize: 8, lineStyle: { type: "dotted" }, data: values(one.live, "value") },
     ],
@@ -45,7 +48,7 @@ export const trend = {
       el("div", { class: "pair" }, data.series.map((one) => picture(one, data.marks))),
       el("h3", {}, "Promotions, rollbacks and drills"),
       data.marks.length
-        ? table(["When", "What", "Version", "Why"], [...data.marks].reverse().map((mark) => cells(when(mark.at), badge(["promotion", "drill"].includes(mark.kind) ? "passed" : "failed", mark.kind), `v${mark.version}`, mark.text)))
+        ? table(["When", "What", "Version", "Why"], [...data.marks].reverse().map((mark) => cells(el("span", { class: "nowrap" }, when(mark.at)), badge(["promotion", "drill"].includes(mark.kind) ? "passed" : "failed", mark.kind), `v${mark.version}`, mark.text)))
         : empty("Nothing has been promoted or rolled back in these nights."),
     ];
   },
