@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -233,8 +234,19 @@ def test_beyond_its_limit_and_within(kind: str) -> None:
         assert symptom.key.startswith(f"{symptom.layer}.")
 
 
+ELSEWHERE = {"model.slice", "model.slice_audit"}
+"""Tried with the audits that they come from, in ``test_slice_audit.py``."""
+
+
 def test_every_kind_of_alert_has_a_rule_that_was_tried() -> None:
-    assert set(RULES) == set(KINDS)
+    assert set(RULES) | ELSEWHERE == set(KINDS)
+
+
+def test_every_kind_that_the_code_names_is_known() -> None:
+    texts = [path.read_text() for path in (ROOT / "include/gauntlet/core").glob("*.py")]
+    named = [found for text in texts for found in re.findall(r'\{?Layer\.([A-Z]+)(?:, f?"|\}\.)(\w+)', text)]
+    assert len(named) > 15
+    assert {kind_of(f"{layer.lower()}.{name}") for layer, name in named} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

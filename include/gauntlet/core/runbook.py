@@ -33,6 +33,8 @@ KINDS = (
     "model.confidence",
     "model.label",
     "model.diversity",
+    "model.slice",
+    "model.slice_audit",
     "product",
     "product.unseen",
     "business",
