@@ -14,6 +14,7 @@ from gauntlet.bootstrap import build
 from gauntlet.core.errors import SpecError
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.ledger import DrillReport
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.signoff import Topic
@@ -155,6 +156,11 @@ def test_it_takes_two_people_to_go_and_their_word_grows_old(look: Look, running:
     for name in ("anna", "anna", "Anna "):
         sign_off(running, MODEL, Topic.GO_LIVE, by=name, reason="looked at everything")
     assert look()["go"].sentence.startswith("1 of 2")
+    for name in ("ben", "carl"):
+        eve = Account(name="anna")
+        sign_off(running, MODEL, Topic.GO_LIVE, by=name, reason="typed by one and the same", account=eve)
+    assert look()["go"].sentence.startswith("1 of 2 people, for this spec: ")
+    assert "carl (claimed; account anna)" in look()["go"].sentence
     sign_off(running, MODEL, Topic.GO_LIVE, by="ben", reason="looked at everything too")
     assert look()["go"].outcome is Outcome.PASSED
     clock.time += timedelta(days=200)

@@ -22,6 +22,7 @@ from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import DrillReport, ReconcileReport
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.signoff import Topic
+from gauntlet.core.roles import person, signed
 from gauntlet.core.spec import ModelSpec
 from gauntlet.settings import Settings, settings
 from gauntlet.stages.sign_off import words

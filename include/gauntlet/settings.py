@@ -82,9 +82,12 @@ class Settings(BaseSettings):
     heartbeat_url: SecretStr | None = None
     """Asked after every completed look of the monitor: a dead man's switch elsewhere raises the alarm without it."""
     people: dict[str, tuple[str, ...]] = {}
-    """Who has which roles at the command line, as in ``{"ann": ["admin"], "bob": ["op"]}``."""
+    """Which account has which roles at the command line, as in ``{"ann": ["admin"], "bob": ["op"]}``."""
     role: str | None = None
     """The role of everybody ``people`` does not name; unset: ``admin`` in dev, ``user`` elsewhere."""
+    shared_account: bool = False
+    """Whether several people use one account at the command line. Then a typed name counts as who it says, for roles and
+    where two people are wanted, and nothing proves it; else all that is typed under one account is one person's."""
     environments: dict[str, Environment] = {}
     """Other environments that releases are copied from: ``{"staging": {"home": "/srv/staging"}}``."""
     policy: dict[str, tuple[str, ...]] = {}

@@ -31,7 +31,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(bootstrap, "services", lambda: world.services)
     monkeypatch.setattr(settings_module, "settings", lambda: Settings(people={"ann": ("op",)}, environment="staging"))
-    monkeypatch.setattr("getpass.getuser", lambda: "ann")
+    monkeypatch.setattr("gauntlet.cli.who.account", lambda: "ann")
     monkeypatch.setattr(commands, "JUDGING", tuple(_named(step.__name__, say) for step in commands.JUDGING))
     for name in ("copy_release", "register_challenger"):
         monkeypatch.setattr(pipeline, name, partial(say, name))
@@ -71,7 +71,7 @@ def test_every_gate_is_asked_here_and_a_failed_one_keeps_it_out(told: list[str])
 
 
 def test_a_viewer_copies_nothing(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("getpass.getuser", lambda: "eve")
+    monkeypatch.setattr("gauntlet.cli.who.account", lambda: "eve")
     result = CliRunner().invoke(app, WORDS)
     assert result.exit_code == 1
     assert "NotPermitted" in result.output

@@ -38,7 +38,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(bootstrap, "services", lambda: world.services)
     monkeypatch.setattr(settings_module, "settings", lambda: Settings(people={"ann": ("op",)}, environment="staging"))
-    monkeypatch.setattr("getpass.getuser", lambda: "ann")
+    monkeypatch.setattr("gauntlet.cli.who.account", lambda: "ann")
     for steps in ("BEFORE_TRAINING", "JUDGING"):
         monkeypatch.setattr(commands, steps, tuple(named(step.__name__) for step in getattr(commands, steps)))
     for name in ("open_run", "order_derivation", "derive", "register_challenger"):
@@ -91,7 +91,7 @@ def test_a_refused_threshold_pulls_no_data(told: list[str], monkeypatch: pytest.
 
 
 def test_a_viewer_derives_nothing(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("getpass.getuser", lambda: "eve")
+    monkeypatch.setattr("gauntlet.cli.who.account", lambda: "eve")
     result = CliRunner().invoke(app, ["recalibrate", MODEL, "--reason", "levels are off"])
     assert result.exit_code == 1
     assert "NotPermitted" in result.output

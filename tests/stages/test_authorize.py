@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from tests.faults.world import MODEL, World
 
-from gauntlet.core.errors import NotPermitted, SpecError
+from gauntlet.core.errors import NotPermitted, Rejection, SpecError
+from gauntlet.core.records.account import Account
+from gauntlet.core.records.freeze import FreezeOverride, LineStop
+from gauntlet.core.records.gates import Approval, Waiver
+from gauntlet.core.records.signoff import SignOff, Topic
 from gauntlet.core.roles import Action
 from gauntlet.settings import Settings
 from gauntlet.stages.authorize import authorize
+from gauntlet.stages.hold import overridden, override_freeze
 from gauntlet.stages.rollback import begin_rollback
+from gauntlet.stages.sign_off import sign_off
+from gauntlet.stages.waive import waive
 
 
 @pytest.fixture
@@ -66,10 +74,11 @@ def command_line(world: World, monkeypatch: pytest.MonkeyPatch):
     from gauntlet import settings as module
     from gauntlet.cli.app import app
 
-    def invoke(*words: str, **people):
+    def invoke(*words: str, account: str = "eve", shared: bool = False, **people):
+        current = Settings(people=people, environment="production", shared_account=shared)
         monkeypatch.setattr(bootstrap, "services", lambda: world.services)
-        monkeypatch.setattr(module, "settings", lambda: Settings(people=people, environment="production"))
-        monkeypatch.setattr("getpass.getuser", lambda: "eve")
+        monkeypatch.setattr(module, "settings", lambda: current)
+        monkeypatch.setattr("gauntlet.cli.who.account", lambda: account)
         return CliRunner().invoke(app, list(words))
 
     return invoke
@@ -103,10 +112,113 @@ def test_no_command_that_acts_is_for_everybody(world: World, command_line, words
 
 def test_two_people_at_the_command_line(world: World, command_line) -> None:
     people = {"ann": ("op",), "bob": ("op",), "eve": ("viewer",)}
-    words = ("freeze", "override", MODEL, "--reason", "payments are failing", "--by")
-    assert "1 of 2 people" in command_line(*words, "ann", **people).output
-    assert "ann and bob lift the freeze until" in command_line(*words, "bob", **people).output
+    words = ("freeze", "override", MODEL, "--reason", "payments are failing")
+    assert "1 of 2 people" in command_line(*words, account="ann", **people).output
+    assert "1 of 2 people" in command_line(*words, account="ann", **people).output
+    assert "ann and bob lift the freeze until" in command_line(*words, account="bob", **people).output
     assert "overridden by ann" in command_line("freeze", "show", MODEL, **people).output
+
+
+BY_NAME = (
+    ("freeze", "override", MODEL, "--reason", "payments are failing", "--by"),
+    ("approve", MODEL, "--run", "night-a", "--reason", "looked at the card", "--by"),
+    ("waive", MODEL, "--gate", "beats_naive", "--run", "night-a", "--reason", "known and small", "--by"),
+    ("sign-off", MODEL, "go-live", "--reason", "looked at everything", "--by"),
+)
+
+
+@pytest.mark.parametrize("words", BY_NAME, ids=lambda words: words[0])
+def test_a_typed_name_is_nobodys_word(world: World, command_line, words) -> None:
+    """Whatever roles the account and the name have: the name was only typed."""
+    world.champion("a")
+    everybody = {"ann": ("admin",), "eve": ("admin",)}
+    for name in ("ann", "bob"):
+        refused = command_line(*words, name, **everybody)
+        assert refused.exit_code == 1
+        assert f"takes the word of {name} themselves, and that name was only typed, by account eve" in refused.output
+    actors = [entry.actor for entry in world.services.audit.entries(MODEL) if entry.action == "refused"]
+    assert actors == ["ann (claimed; account eve)", "bob (claimed; account eve)"]
+    for kind in (Approval, Waiver, FreezeOverride, SignOff):
+        assert world.services.records.newest(MODEL, kind) == []
+
+
+@pytest.mark.parametrize("words", BY_NAME, ids=lambda words: words[0])
+def test_a_typed_name_has_none_of_its_owners_roles(world: World, command_line, words) -> None:
+    world.champion("a")
+    refused = command_line(*words, "ann", ann=("admin",), eve=("viewer",))
+    assert "the roles here are viewer" in refused.output
+
+
+def test_where_people_share_an_account_names_count_and_stay_claims(world: World, command_line) -> None:
+    world.champion("a")
+    people = {"ann": ("admin",), "bob": ("admin",), "ops": ("viewer",)}
+    for words in BY_NAME:
+        for name in ("ann", "bob"):
+            done = command_line(*words, name, account="ops", shared=True, **people)
+            assert done.exit_code == 0, done.output
+    assert len(overridden(world.services, MODEL)) == 2
+    kinds = ("record.Approval", "record.Waiver", "record.FreezeOverride", "record.SignOff")
+    for kind in kinds:
+        actors = {entry.actor for entry in world.services.audit.entries(MODEL) if entry.action == kind}
+        assert actors == {"ann (claimed; account ops)", "bob (claimed; account ops)"}, kind
+    assert "NotPermitted" in command_line(*BY_NAME[0], "carl", account="ops", shared=True, **people).output
+
+
+def test_what_needs_no_certain_person_keeps_the_claim_and_the_account(world: World, command_line) -> None:
+    told = command_line("line", "stop", "--reason", "incident 7", "--by", "ann", eve=("user",))
+    assert told.exit_code == 0, told.output
+    word = world.services.records.get("*/line", LineStop)
+    assert (word.by, word.account) == ("ann", Account(name="eve"))
+    entries = [entry for entry in world.services.audit.entries() if entry.action == "record.LineStop"]
+    assert [entry.actor for entry in entries] == ["ann (claimed; account eve)"]
+
+
+def test_the_environment_does_not_say_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import pwd
+
+    from gauntlet.cli import account as module
+
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "mallory")
+    assert module.account() != "mallory"
+    monkeypatch.setattr(module, "LOGIN", os.devnull)
+    assert module.account() == pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(
+    ("login", "says"), [("0", "root"), (str(2**32 - 1), None), ("no number", None), ("4999999", None)]
+)
+def test_who_logged_in_acts_whoever_they_have_become(tmp_path: Path, monkeypatch, login: str, says: str | None) -> None:
+    import os
+    import pwd
+
+    from gauntlet.cli import account as module
+
+    (tmp_path / "loginuid").write_text(login)
+    monkeypatch.setattr(module, "LOGIN", str(tmp_path / "loginuid"))
+    assert module.account() == (says or pwd.getpwuid(os.getuid()).pw_name)
+
+
+def test_words_that_got_in_another_way_count_as_the_account(world: World) -> None:
+    """Written by a command of somebody's own making: one account's two names are one person still."""
+    world.champion("a")
+    eve = Account(name="eve")
+    for name in ("ann", "bob"):
+        assert override_freeze(world.services, MODEL, by=name, reason="payments are failing", account=eve) == ()
+        sign_off(world.services, MODEL, Topic.GO_LIVE, by=name, reason="looked at everything", account=eve)
+    with pytest.raises(Rejection, match="the name ann was only typed, by account eve"):
+        waive(
+            world.services,
+            MODEL,
+            "night-a",
+            "beats_naive",
+            reason="known and small",
+            approver="ann",
+            lasts=timedelta(hours=1),
+            account=eve,
+        )
+    assert len(override_freeze(world.services, MODEL, by="carl", reason="payments are failing")) == 2
 
 
 def test_a_line_is_stopped_shown_and_resumed(world: World, command_line) -> None:

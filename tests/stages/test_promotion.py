@@ -18,6 +18,7 @@ from gauntlet.core.errors import (
     SpecError,
 )
 from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.gates import GateReceipt, PromotionDecision
 from gauntlet.core.records.ledger import CandidateState, IntentKind
 from gauntlet.core.records.model import RegisteredVersion, TrainedModel
@@ -279,8 +280,8 @@ def test_a_quarantined_release_does_not_promote(world):
     assert "it is quarantined: bad live" in stays_out(world, run)
 
 
-def say(world, who, *, yes=True):
-    answer_approval(world.services, MODEL, "night-a", approver=who, approved=yes, reason="looked at the card")
+def say(world, who, *, yes=True, **more):
+    answer_approval(world.services, MODEL, "night-a", approver=who, approved=yes, reason="looked at the card", **more)
 
 
 @pytest.fixture(params=[{"approval": True}, {"bootstrap": "approval"}], ids=["every model", "a first model"])
@@ -307,6 +308,13 @@ def test_a_first_model_waits_for_a_person_where_the_spec_wants_one(world, waitin
 @pytest.mark.parametrize("name", ["airflow", " Airflow"])
 def test_who_asked_for_the_run_does_not_approve_its_model(world, waiting, name):
     say(world, name)
+    with pytest.raises(DeploymentHeld, match="another one than who asked for the run"):
+        promote(world.services, waiting)
+    assert world.stable() is None
+
+
+def test_a_name_typed_by_who_asked_for_the_run_approves_nothing(world, waiting):
+    say(world, "bob", account=Account(name="airflow"))
     with pytest.raises(DeploymentHeld, match="another one than who asked for the run"):
         promote(world.services, waiting)
     assert world.stable() is None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json
-from gauntlet.cli.who import authorized
+from gauntlet.cli.who import BY, authorized
 from gauntlet.core.freeze import NAMES
 from gauntlet.core.roles import Action
 
@@ -18,7 +18,7 @@ line = typer.Typer(
 Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 ForModel = Annotated[str | None, typer.Argument(help="Name of a model spec; none: every model.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
-By = Annotated[str, typer.Option("--by", help="Who says so; default: who is logged in.")]
+By = Annotated[str, typer.Option("--by", help=BY)]
 
 
 @freeze.command()
@@ -49,7 +49,7 @@ def override(model: Model, reason: Why, by: By = "", as_json: AsJson = False) ->
 
     with exit_codes():
         who = authorized(Action.OVERRIDE_FREEZE, model, by)
-        words = override_freeze(services(), model, by=who, reason=reason)
+        words = override_freeze(services(), model, by=who.name, reason=reason, account=who.account)
     if as_json:
         show_json(words)
     elif words:
@@ -78,7 +78,7 @@ def _set(model: str | None, reason: str, by: str, as_json: bool, *, stopped: boo
     with exit_codes():
         subject = model or EVERY
         who = authorized(Action.STOP_LINE, subject, by)
-        word = set_line(services(), subject, stopped=stopped, by=who, reason=reason)
+        word = set_line(services(), subject, stopped=stopped, by=who.name, reason=reason, account=who.account)
     if as_json:
         show_json(word)
     else:

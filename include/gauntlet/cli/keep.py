@@ -61,7 +61,7 @@ def pin(
     from gauntlet.stages.retention import pin_version
 
     with exit_codes():
-        by = authorized(Action.REPAIR, model)
+        by = authorized(Action.REPAIR, model).name
         fact = pin_version(services(), model, version, by=by, reason=reason, pinned=not remove)
     if as_json:
         show_json(fact)

@@ -26,7 +26,7 @@ def rollback(
     Works with MLflow and Airflow down.
     """
     with exit_codes():
-        actor = authorized(Action.ROLL_BACK, model)
+        actor = authorized(Action.ROLL_BACK, model).name
         report = pipeline.rollback(model, reason=reason, actor=actor, request=REQUEST)
     if as_json:
         show_json(report)
@@ -45,7 +45,7 @@ def clear_quarantine(
     from gauntlet.stages.releases import clear_quarantine as clear
 
     with exit_codes():
-        fact = clear(services(), model, digest, by=authorized(Action.CLEAR_QUARANTINE, model), reason=reason)
+        fact = clear(services(), model, digest, by=authorized(Action.CLEAR_QUARANTINE, model).name, reason=reason)
     if as_json:
         show_json(fact)
     else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
-from gauntlet.cli.who import authorized
+from gauntlet.cli.who import BY, authorized, caller
 from gauntlet.core.duration import parse_duration
 from gauntlet.core.errors import SpecError
 from gauntlet.core.records.base import Record
@@ -25,7 +24,7 @@ def sign_off(
     model: Model,
     topic: Annotated[Topic, typer.Argument(help="What you put your name to.")],
     reason: Annotated[str, typer.Option("--reason", help="What you have seen; recorded.")],
-    by: Annotated[str, typer.Option("--by", help="Who says so; default: who is logged in.")] = "",
+    by: Annotated[str, typer.Option("--by", help=BY)] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say under your name what no machine can see: a back-up restored, a runbook tried, go live."""
@@ -33,8 +32,8 @@ def sign_off(
     from gauntlet.stages.sign_off import sign_off as keep
 
     with exit_codes():
-        who = authorized(Action.APPROVE, model, by) if topic is Topic.GO_LIVE else by or getpass.getuser()
-        word = keep(services(), model, topic, by=who, reason=reason)
+        who = authorized(Action.APPROVE, model, by) if topic is Topic.GO_LIVE else caller(by)
+        word = keep(services(), model, topic, by=who.name, reason=reason, account=who.account)
     _told(word, as_json, f"{model}: {word.by} signs {word.topic}: {word.reason}")
 
 
@@ -42,7 +41,7 @@ def approve(
     model: Model,
     run: Run,
     reason: Why,
-    approver: Annotated[str, typer.Option(help="Who approves.")] = "",
+    approver: Annotated[str, typer.Option("--approver", "--by", help=BY)] = "",
     refuse: Annotated[bool, typer.Option("--refuse", help="Say no.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -52,8 +51,9 @@ def approve(
 
     with exit_codes():
         who = authorized(Action.APPROVE, model, approver)
-        fact = answer_approval(services(), model, run, approver=who, approved=not refuse, reason=reason)
-    _told(fact, as_json, f"{who} said {'no' if refuse else 'yes'}: {reason}")
+        by, account = who.name, who.account
+        fact = answer_approval(services(), model, run, approver=by, approved=not refuse, reason=reason, account=account)
+    _told(fact, as_json, f"{who.signed} said {'no' if refuse else 'yes'}: {reason}")
 
 
 def waive(
@@ -61,7 +61,7 @@ def waive(
     gate: Annotated[str, typer.Option("--gate", help="Which gate.")],
     run: Run,
     reason: Why,
-    approver: Annotated[str, typer.Option(help="Who answers for it; not who started the run.")],
+    approver: Annotated[str, typer.Option("--approver", "--by", help=f"{BY} Not who started the run.")] = "",
     expires: Annotated[str, typer.Option(help="How long it counts, e.g. 24h.")] = "24h",
     as_json: AsJson = False,
 ) -> None:
@@ -75,8 +75,9 @@ def waive(
         except ValueError as error:
             raise SpecError(f"--expires: {error}") from None
         who = authorized(Action.WAIVE, model, approver)
-        fact = record(services(), model, run, gate, reason=reason, approver=who, lasts=lasts)
-    _told(fact, as_json, f"{gate} of {run} is waived by {approver} for {expires}; clear its task to ask it again")
+        by, account = who.name, who.account
+        fact = record(services(), model, run, gate, reason=reason, approver=by, lasts=lasts, account=account)
+    _told(fact, as_json, f"{gate} of {run} is waived by {who.signed} for {expires}; clear its task to ask it again")
 
 
 def rollout(
@@ -93,7 +94,7 @@ def rollout(
     with exit_codes():
         forward = command in {CommandKind.PROMOTE, CommandKind.PROMOTE_STEP}
         who = authorized(Action.PROMOTE if forward else Action.PAUSE, model)
-        fact = pipeline.command_rollout(model, command.value, by=who, reason=reason, until=until, lasting=lasting)
+        fact = pipeline.command_rollout(model, command.value, by=who.name, reason=reason, until=until, lasting=lasting)
     _told(fact, as_json, f"{command}: recorded; an abort is carried out at once, the rest by the next tick")
 
 

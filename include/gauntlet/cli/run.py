@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -14,7 +13,7 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
-from gauntlet.cli.who import authorized
+from gauntlet.cli.who import authorized, caller
 from gauntlet.core.errors import Conflict, DeploymentHeld, GateFailed, Rejection
 from gauntlet.core.records.base import Record
 from gauntlet.core.records.run import RunContext, TriggerAction
@@ -75,7 +74,7 @@ def copy(
 ) -> None:
     """Bring a release from another environment by its digest, and judge it here; it is never trained again."""
     with exit_codes():
-        actor = authorized(Action.PROMOTE, model)
+        actor = authorized(Action.PROMOTE, model).name
         say = _Sayer(quiet=as_json)
         bring = partial(pipeline.copy_release, model, source, version, by=actor, reason=reason)
         context = say.task("copy", bring)
@@ -176,7 +175,7 @@ def _open(model: str, as_of: str | None, reason: str, force: bool) -> RunContext
         logical_date=None,
         run_after=now,
         params={"reason": reason, "as_of": as_of, "force_retrain": force},
-        requested_by=getpass.getuser(),
+        requested_by=caller().name,
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.who import caller
 from gauntlet.core.errors import LayerUnhealthy
 from gauntlet.core.monitoring import is_asked
 from gauntlet.core.records.incident import Triage
@@ -40,7 +41,7 @@ def monitor(
             logical_date=None,
             run_after=now,
             params={"reason": "a look from the command line"},
-            requested_by="cli",
+            requested_by=caller().name,
         )
         reports = [_look(run, layer) for layer in Layer]
         told = pipeline.raise_alerts(run) if tell else None

@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from gauntlet.core.records.freeze import FreezeOverride
+from gauntlet.core.roles import person
 from gauntlet.core.specs.freeze import DAYS, FreezeSection
 
 HORIZON = timedelta(days=35)
@@ -89,10 +90,11 @@ def _boundaries(freeze: FreezeSection, zone: ZoneInfo, now: datetime, closed: Se
 def override_in_force(words: Iterable[FreezeOverride], now: datetime) -> tuple[FreezeOverride, ...]:
     """The words of two different people that lift a freeze now; empty when there are fewer.
 
-    Names are compared without regard to case and blanks around them: one person is one name.
+    Names are compared without regard to case and blanks around them: one person is one name, and one account of the
+    operating system is one person whatever names are typed there, unless the installation calls it shared.
     """
     newest: dict[str, FreezeOverride] = {}
     for word in sorted(words, key=lambda item: item.at):
         if word.at <= now < word.expires_at and word.by.strip():
-            newest[word.by.strip().casefold()] = word
+            newest[person(word.by, word.account).strip().casefold()] = word
     return tuple(newest.values()) if len(newest) >= NAMES else ()

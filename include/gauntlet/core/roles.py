@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gauntlet.core.records.account import Account
+
 
 class Action(StrEnum):
     """What only some may do."""
@@ -81,6 +83,38 @@ def same_person(one: str, other: str) -> bool:
     (True, False)
     """
     return one.strip().casefold() == other.strip().casefold()
+
+
+BY_NAME = (Action.APPROVE, Action.WAIVE, Action.OVERRIDE_FREEZE)
+"""What takes the word of a certain person, or of two different ones: a name that was only typed is nobody's."""
+
+
+def is_claimed(name: str, account: Account | None) -> bool:
+    """Whether a name was only typed: by an account of the operating system that has another one.
+
+    ``account``: ``None`` where a login has proved the name, as Airflow's does.
+    """
+    return account is not None and not same_person(name, account.name)
+
+
+def person(name: str, account: Account | None) -> str:
+    """As whom somebody counts where people are told apart: as the account, whatever name was typed there.
+
+    Where several people share the account, the typed name is all there is.
+
+    >>> person("ann", Account(name="eve")), person("ann", Account(name="ops", shared=True)), person("ann", None)
+    ('eve', 'ann', 'ann')
+    """
+    return name if account is None or account.shared or not is_claimed(name, account) else account.name
+
+
+def signed(name: str, account: Account | None) -> str:
+    """A name for the audit log, marked where it is a claim.
+
+    >>> signed("ann", Account(name="eve")), signed("ann", Account(name="ann")), signed("ann", None)
+    ('ann (claimed; account eve)', 'ann', 'ann')
+    """
+    return f"{name} (claimed; account {account.name})" if account and is_claimed(name, account) else name
 
 
 def with_overrides(changes: Policy, policy: Policy = POLICY) -> dict[str, tuple[str, ...]]:

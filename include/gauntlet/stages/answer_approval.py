@@ -6,9 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import Rejection
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.gates import Approval, GateReceipt
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.run import RunContext
+from gauntlet.core.roles import signed
 
 if TYPE_CHECKING:
     from gauntlet.core.ports import Services
@@ -17,9 +19,18 @@ MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
 def answer_approval(
-    services: Services, model: str, run: str, *, approver: str, approved: bool, reason: str
+    services: Services,
+    model: str,
+    run: str,
+    *,
+    approver: str,
+    approved: bool,
+    reason: str,
+    account: Account | None = None,
 ) -> Approval:
     """Record a yes or a no, with its audit entry; the newest word of a person replaces their last.
+
+    ``account``: the account at the command line; ``None`` where a login has proved the name.
 
     Raises:
         Rejection: a nameless approver, or no reason.
@@ -29,9 +40,15 @@ def answer_approval(
     if not approver.strip() or not reason.strip():
         raise Rejection(f"{model}/{run}: an approval needs a name and a reason")
     word = Approval(
-        model=model, run=run, approver=approver, approved=approved, reason=reason.strip(), at=services.clock.now()
+        model=model,
+        run=run,
+        approver=approver,
+        approved=approved,
+        reason=reason.strip(),
+        at=services.clock.now(),
+        account=account,
     )
-    services.records.put(f"{model}/{run}", word, approver, actor=approver)
+    services.records.put(f"{model}/{run}", word, approver, actor=signed(approver, account))
     return word
 
 

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 from gauntlet.core.errors import DeploymentHeld, GauntletError, SpecError
 from gauntlet.core.freeze import HORIZON, LEAST_REASON, Closed, Hold, calendar_hold, override_in_force
 from gauntlet.core.ports import Services
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.freeze import FreezeOverride
+from gauntlet.core.roles import signed
 from gauntlet.stages.line import stopped
 
 if TYPE_CHECKING:
@@ -61,8 +63,12 @@ def _calendar(services: Services, spec: ModelSpec, now: datetime, *, starting: b
     return None if hold is None else Hold(hold.reason, hold.until.astimezone(now.tzinfo) if hold.until else None)
 
 
-def override_freeze(services: Services, model: str, *, by: str, reason: str) -> tuple[FreezeOverride, ...]:
+def override_freeze(
+    services: Services, model: str, *, by: str, reason: str, account: Account | None = None
+) -> tuple[FreezeOverride, ...]:
     """One person's word that the calendar does not count for a while; the words in force, none before the second.
+
+    ``account``: the account at the command line; two names from one account are one person, unless people share it.
 
     Raises:
         SpecError: nobody's name, or a reason too short to tell anybody anything.
@@ -71,8 +77,9 @@ def override_freeze(services: Services, model: str, *, by: str, reason: str) -> 
         raise SpecError(f"freeze override: say who you are and why, in at least {LEAST_REASON} characters")
     now = services.clock.now()
     lasts = services.specs.get(model).freeze.override
-    word = FreezeOverride(model=model, by=by.strip(), reason=reason.strip(), at=now, expires_at=now + lasts)
-    services.records.put(_key(model), word, by.strip().casefold(), actor=by.strip())
+    by = by.strip()
+    word = FreezeOverride(model=model, by=by, reason=reason.strip(), at=now, expires_at=now + lasts, account=account)
+    services.records.put(_key(model), word, by.casefold(), actor=signed(by, account))
     return overridden(services, model)
 
 

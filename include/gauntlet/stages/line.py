@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from gauntlet.core.errors import SpecError
 from gauntlet.core.ports import Services
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.freeze import LineStop
+from gauntlet.core.roles import signed
 
 EVERY = "*"
 """In place of a model: all of them."""
 
 
-def set_line(services: Services, model: str, *, stopped: bool, by: str, reason: str) -> LineStop:
+def set_line(
+    services: Services, model: str, *, stopped: bool, by: str, reason: str, account: Account | None = None
+) -> LineStop:
     """Stop a line, or let it run again; saying what is so already changes nothing.
 
     Raises:
@@ -23,8 +27,9 @@ def set_line(services: Services, model: str, *, stopped: bool, by: str, reason: 
     known = _newest(services, model)
     if known is not None and known.stopped == stopped:
         return known
-    word = LineStop(model=model, stopped=stopped, by=by, reason=reason.strip(), at=services.clock.now())
-    services.records.put(f"{model}/line", word, actor=by)
+    at = services.clock.now()
+    word = LineStop(model=model, stopped=stopped, by=by, reason=reason.strip(), at=at, account=account)
+    services.records.put(f"{model}/line", word, actor=signed(by, account))
     return word
 
 

@@ -25,7 +25,7 @@ from gauntlet.core.records.ledger import (
 from gauntlet.core.records.model import TrainedModel
 from gauntlet.core.records.rollout import PreflightReport, RolloutState, Routing, ServedVersion
 from gauntlet.core.records.run import RunContext
-from gauntlet.core.roles import same_person
+from gauntlet.core.roles import person, same_person
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.aliases import project_aliases
 from gauntlet.stages.hold import check_open
@@ -184,7 +184,7 @@ def _words(services: Services, state: RolloutState) -> list[Approval]:
     key = f"{state.model}/{state.source_run}"
     asked_by = services.records.get(key, RunContext).requested_by
     said = services.records.named(key, Approval).values()
-    words = [word for word in said if not same_person(word.approver, asked_by)]
+    words = [word for word in said if not same_person(person(word.approver, word.account), asked_by)]
     return sorted(words, key=lambda word: word.at, reverse=True)
 
 

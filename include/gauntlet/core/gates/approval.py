@@ -10,7 +10,7 @@ from gauntlet.core.gates.evidence import Evidence, need
 from gauntlet.core.gates.verdict import conclude, measurement
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.gates import Approval, GateVerdict
-from gauntlet.core.roles import same_person
+from gauntlet.core.roles import person, same_person
 
 NAME = "approval"
 
@@ -45,6 +45,9 @@ def _problem(word: Approval, evidence: Evidence, config: ApprovalConfig) -> str 
         return f"rejected by {word.approver}: {word.reason}"
     if word.approver not in config.approvers:
         return f"{word.approver} is not one of {', '.join(config.approvers)}"
+    said_by = person(word.approver, word.account)
+    if not same_person(said_by, word.approver):
+        return f"the name {word.approver} was only typed, by account {said_by}: {word.approver} must log in to approve"
     if same_person(word.approver, evidence.run.requested_by):
         return f"{word.approver} has asked for the run and cannot approve it"
     if evidence.judged_at - word.at > config.within or word.at > evidence.judged_at:

@@ -23,6 +23,7 @@ from gauntlet.core.gates import (
 from gauntlet.core.gates import mutate as m
 from gauntlet.core.gates.evidence import Evidence
 from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.account import Account
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("approved by who asked", "approval", m.word(approver=lambda e: e.run.requested_by)),
     Mutation("rejected", "approval", m.word(approved=False, reason="not on a Friday")),
     Mutation("approved by a stranger", "approval", m.word(approver="mallory")),
+    Mutation("a name that was only typed", "approval", m.word(account=Account(name="mallory"))),
     Mutation("approval of last year", "approval", m.word(at=lambda e: e.judged_at - timedelta(days=365))),
     Mutation("approval of another run", "approval", m.word(run="another-night")),
 )

@@ -9,7 +9,7 @@ from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.gates import GateVerdict, Waiver
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.registry import lookup
-from gauntlet.core.roles import same_person
+from gauntlet.core.roles import person, same_person
 
 LEAST_REASON = 10
 
@@ -17,11 +17,13 @@ LEAST_REASON = 10
 def refusal(waiver: Waiver, run: RunContext, now: datetime) -> str | None:
     """Why a waiver does not count for this run at this time; ``None`` when it does."""
     gate = lookup(GATES, waiver.gate, "gate")
-    asked = same_person(waiver.approver, run.requested_by)
+    said_by = person(waiver.approver, waiver.account)
+    asked = same_person(said_by, run.requested_by)
     problems = (
         ((waiver.model, waiver.run) != (run.model, run.run), f"it is of run {waiver.model}/{waiver.run}"),
         (not gate.waivable, f"{waiver.gate} can never be waived"),
-        (asked, f"{waiver.approver} has asked for the run and cannot waive its gates"),
+        (asked, f"{said_by} has asked for the run and cannot waive its gates"),
+        (not same_person(said_by, waiver.approver), f"the name {waiver.approver} was only typed, by account {said_by}"),
         (not waiver.approver.strip(), "it names no approver"),
         (len(waiver.reason.strip()) < LEAST_REASON, f"its reason has less than {LEAST_REASON} characters"),
         (waiver.expires_at <= waiver.at, "it ends before it begins"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.base import Instant, Record
 
 
@@ -13,6 +14,7 @@ class LineStop(Record):
     by: str
     reason: str
     at: Instant
+    account: Account | None = None
 
 
 class FreezeOverride(Record):
@@ -23,3 +25,4 @@ class FreezeOverride(Record):
     reason: str
     at: Instant
     expires_at: Instant
+    account: Account | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gauntlet.core.outcome import Outcome
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.base import Instant, Record
 
 
@@ -71,6 +72,8 @@ class Waiver(Record):
     approver: str
     at: Instant
     expires_at: Instant
+    account: Account | None = None
+    """Where it was said from, at a command line; ``None``: where a login had proved the name."""
 
 
 class Approval(Record):
@@ -82,6 +85,8 @@ class Approval(Record):
     approved: bool
     reason: str
     at: Instant
+    account: Account | None = None
+    """Where it was said from, at a command line; ``None``: where a login had proved the name."""
 
 
 class PromotionDecision(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from gauntlet.core.records.account import Account
 from gauntlet.core.records.base import Instant, Record
 
 
@@ -32,3 +33,4 @@ class SignOff(Record):
     at: Instant
     spec_digest: str
     """Of the spec that was signed: another spec wants another word to go live."""
+    account: Account | None = None
