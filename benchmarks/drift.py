@@ -70,7 +70,7 @@ def kinds_of_file(path: Path) -> dict[str, Any]:
     """How ours compares the file's columns."""
     import pyarrow.parquet as pq
 
-    from gauntlet.stages.windows import kinds_of
+    from gauntlet.stages.arrow_columns import kinds_of
 
     return dict(kinds_of(pq.read_schema(path)))
 
@@ -123,7 +123,7 @@ def exact(reference: Path, current: Path) -> None:
     from gauntlet.core.drift import compare
     from gauntlet.core.profile import Profile
     from gauntlet.core.specs.drift import DriftSection
-    from gauntlet.stages.check_drift import exact_columns
+    from gauntlet.stages.drift_window import exact_columns
     from gauntlet.stages.windows import Window, counted
 
     kinds, content = kinds_of_file(current), profile_bytes(reference)

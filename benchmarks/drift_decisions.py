@@ -29,6 +29,7 @@ from gauntlet.core.moments import Base, Moved  # noqa: E402
 from gauntlet.core.outcome import Outcome  # noqa: E402
 from gauntlet.core.performance import LEVEL, Scored, compare_performance  # noqa: E402
 from gauntlet.core.profile import Profile  # noqa: E402
+from gauntlet.core.promise import PROMISED, against_promise  # noqa: E402
 from gauntlet.core.records.drift import DriftAction, DriftReport, FeatureDrift, PerformanceDrift  # noqa: E402
 from gauntlet.core.records.model import Task  # noqa: E402
 from gauntlet.core.specs.drift import DriftSection, PerformanceSection  # noqa: E402
@@ -260,7 +261,9 @@ def checked(reference: world.Champion, window: world.Window, past: Past | None =
     if labels:
         matured = Scored(window.labels, window.scores)
         alpha = SECTION.alpha * LEVEL
-        performance = compare_performance(Task.BINARY, reference.baseline, matured, LABELS, alpha)
+        found = compare_performance(Task.BINARY, reference.baseline, matured, LABELS, alpha)
+        before = next((report.performance for report in past.apart()), None)
+        performance = against_promise(found, reference.baseline, matured, LABELS, SECTION.alpha * PROMISED, before)
     judged = measure(reference.profile, counted, SECTION)
     names = [part.name for part in heaviest(parts_of(judged))]
     alike, pairs = world.alike(names), world.pairs(names, window.seen)

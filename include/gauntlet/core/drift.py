@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gauntlet.core.axis import Floats
-from gauntlet.core.joint import Part
+from gauntlet.core.drift_sentences import carrier, measured_sentence, sentence
+from gauntlet.core.joint_parts import Part
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.profile import Column, Numbers, Profile
 from gauntlet.core.records.drift import FeatureDrift, StatisticResult
@@ -213,7 +214,7 @@ def _verdict(one: Judged, p: float, section: DriftSection, enough: bool) -> Feat
     failed = p <= section.alpha and enough
     results = tuple(_result(item, one, failed, section.alpha) for item in one.measured)
     outcome = Outcome.FAILED if one.fault else _outcome(one, failed, enough, results)
-    carrier = _carrier(one, outcome)
+    leading = carrier(one, outcome)
     needed = [result.required_rows for result in results if result.outcome is Outcome.INCONCLUSIVE]
     required = max((rows for rows in needed if rows is not None), default=None)
     # A segment of few rows is known beforehand to have them: what it leaves open is no news of this night.
@@ -229,10 +230,10 @@ def _verdict(one: Judged, p: float, section: DriftSection, enough: bool) -> Feat
         severe=any(
             item.statistic.name == "psi" and (item.effect.value or 0) >= one.severe and failed for item in one.measured
         ),
-        sentence=_sentence(one, outcome, carrier, section, enough, required),
+        sentence=sentence(one, outcome, leading, section, enough, required),
         p_value=_tidy(one.p_value) if one.deciding else None,
         adjusted_p=_tidy(p) if one.deciding else None,
-        effect=_tidy(min(carrier.units, 1e6)) if carrier else None,
+        effect=_tidy(min(leading.units, 1e6)) if leading else None,
         reference_rows=one.pair.reference.rows,
         current_rows=one.pair.current.rows,
         required_rows=required if outcome is Outcome.INCONCLUSIVE else None,
@@ -268,7 +269,7 @@ def _result(item: Measured, one: Judged, failed: bool, alpha: float) -> Statisti
         unit=item.statistic.unit,
         p_value=_tidy(item.test.more) if item.test else None,
         required_rows=required,
-        sentence=_measured_sentence(item, one),
+        sentence=measured_sentence(item, one),
     )
 
 
@@ -279,68 +280,3 @@ def _required(test: Relevance, one: Judged, alpha: float) -> int | None:
 
 def _tidy(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _measured_sentence(item: Measured, one: Judged) -> str:
-    value, note = item.effect.value, item.effect.note
-    if value is None:
-        return f"{item.statistic.title}: not defined ({note})"
-    unit = f" {item.statistic.unit}" if item.statistic.unit else ""
-    shown = f"{item.statistic.title} {value:.4g}{unit}"
-    if item.limit is not None and item.test is not None:
-        shown += f" {'>' if value > item.limit else '≤'} {item.limit:g}{unit}"
-    rows = f" on {_rows(one.pair.current.rows)} rows"
-    extra = f" ({note})" if note and item.statistic.name != "dtype" else ""
-    return shown + extra + rows
-
-
-def _carrier(one: Judged, outcome: Outcome) -> Measured | None:
-    """The deciding statistic that says most: the surest when the feature failed, else the nearest to its limit."""
-    if not one.deciding:
-        return None
-    if outcome is Outcome.FAILED:
-        surest = min(item.test.more for item in one.deciding if item.test)
-        return max((item for item in one.deciding if item.test and item.test.more <= max(surest, 1e-6)), key=_units)
-    return max(one.deciding, key=_units)
-
-
-def _units(item: Measured) -> float:
-    return item.units
-
-
-def _sentence(
-    one: Judged, outcome: Outcome, carrier: Measured | None, section: DriftSection, enough: bool, required: int | None
-) -> str:
-    name = one.feature if one.segment is None else f"{one.feature} [{one.segment}]"
-    if one.fault:
-        return f"{name}: {one.fault}"
-    if not enough:
-        return f"{name}: {_rows(one.pair.current.rows)} rows; {_rows(section.minimum_rows)} are needed for a verdict"
-    absent = not one.pair.reference.valid or not one.pair.current.valid
-    if carrier is None or (absent and outcome is not Outcome.FAILED):
-        return f"{name}: no values in {'the reference' if not one.pair.reference.valid else 'the window'} to compare"
-    text = f"{name}: {_measured_sentence(carrier, one)}"
-    if outcome is Outcome.FAILED:
-        return f"{text}, {_chance(one.p_value)}{_where(one)}"
-    if outcome is Outcome.INCONCLUSIVE:
-        would = f"about {_rows(required)} would do" if required else "and the reference too, or it is at its limit"
-        return f"{text}; too few rows to tell, {would}"
-    return text
-
-
-def _chance(p: float) -> str:
-    return f"p {p:.2g}" if p >= 1e-100 else "p < 1e-100"
-
-
-def _where(one: Judged) -> str:
-    """The cells that changed most, in words."""
-    cells = one.pair.cells
-    if len(cells.names) < 2 or not cells.reference.sum() or not cells.current.sum():
-        return ""
-    before, after = cells.reference / cells.reference.sum(), cells.current / cells.current.sum()
-    top = np.argsort(-np.abs(after - before))[:2]
-    return "; " + ", ".join(f"{cells.names[i]}: {before[i]:.0%} → {after[i]:.0%}" for i in top)
-
-
-def _rows(count: int) -> str:
-    return f"{count:,}".replace(",", " ")

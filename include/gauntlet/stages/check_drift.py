@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from gauntlet.core.digest import sha256_bytes, sha256_file
 from gauntlet.core.errors import DataRejected, InfrastructureError, IntegrityError, MissingRecord
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.ports import PulledData, Services
-from gauntlet.core.records.data import DatasetRef, SplitManifest
+from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, FeatureDrift
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
@@ -22,20 +18,27 @@ from gauntlet.core.spec import ModelSpec
 from gauntlet.core.specs.drift import DriftSection
 from gauntlet.stages.domain_drift import check_domain
 from gauntlet.stages.drift_page import render
+from gauntlet.stages.drift_publish import publish
 from gauntlet.stages.drift_summary import shares, store_shares, summary
+from gauntlet.stages.drift_window import (
+    count_window,
+    exact_columns,
+    pull_window,
+    read_profile,
+    removed,
+    training_window,
+    window_start,
+)
 from gauntlet.stages.score_drift import check_scores
-from gauntlet.stages.write_profile import PROFILE, kinds_in, train_rows
 
 if TYPE_CHECKING:
-    from gauntlet.core.axis import Floats
-    from gauntlet.core.drift import Exact, Judged
+    from gauntlet.core.drift import Judged
     from gauntlet.core.joint import Past
     from gauntlet.core.moments import Moved
     from gauntlet.core.profile import Profile
     from gauntlet.stages.windows import Window
 
 HISTORY = 50
-EVERY = 100_000
 log = logging.getLogger(__name__)
 
 
@@ -110,17 +113,6 @@ def _blank_report(run: RunContext, spec: ModelSpec) -> DriftReport:
     )
 
 
-def read_profile(services: Services, champion: ServedVersion) -> tuple[Profile, str]:
-    """The champion's profile and its SHA-256."""
-    from gauntlet.core.profile import Profile
-
-    path = services.blobs.fetch_folder(champion.release_uri, champion.release_digest) / PROFILE
-    if not path.is_file():
-        raise DataRejected(f"release {champion.release_digest[:12]} has no {PROFILE}: retrain to get one")
-    content = path.read_bytes()
-    return Profile.from_bytes(content), sha256_bytes(content)
-
-
 def _checked(
     services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion
 ) -> tuple[DriftReport, dict[str, str]]:
@@ -143,7 +135,7 @@ def _checked(
     except DataRejected as error:
         return start.model_copy(update=_unreadable(error)), {}
     history = earlier_reports(services, run, champion.release_digest)
-    with _removed(pulled.path):
+    with removed(pulled.path):
         current = count_window(pulled.path, profile, spec)
         past = Past(history, run.as_of - spec.drift.window, spec.drift.window)
         features, joint, pairs = _compared(services, run, spec, profile, current, pulled.path, past)
@@ -244,50 +236,6 @@ def _domain(
     return check_domain(services, spec, training_window(services, run, profile), Window(window, verified=True))
 
 
-def training_window(services: Services, run: RunContext, profile: Profile) -> Window:
-    """The rows that the champion was trained on."""
-    from gauntlet.stages.windows import Window
-
-    dataset = _by_digest(services, run.model, DatasetRef, profile.about.get("dataset"))
-    split = _by_digest(services, run.model, SplitManifest, profile.about.get("split"))
-    chosen = train_rows(services.blobs.fetch(split.uri, split.sha256), dataset.rows)
-    return Window(services.blobs.fetch(dataset.uri, dataset.sha256), chosen, verified=True)
-
-
-Stored = TypeVar("Stored", DatasetRef, SplitManifest)
-
-
-def _by_digest(services: Services, model: str, kind: type[Stored], digest: str | None) -> Stored:
-    """The record of a file by its content: a release does not say which of several equal runs made it."""
-    for known in services.records.newest(model, kind, limit=EVERY):
-        if known.sha256 == digest:
-            return known
-    raise MissingRecord(f"{model}: no {kind.__name__} {str(digest)[:12]} in the store: the champion's run is not in it")
-
-
-def exact_columns(
-    reference: Window, current: Path, only: Collection[str] | None = None, *, verified: bool = True
-) -> Exact:
-    """Reads both columns whole, sorted, of all rows or of one segment; ``only`` some features."""
-    from gauntlet.stages.windows import Window, segment_of, sorted_column
-
-    whole = reference, Window(current, verified=verified)
-    parts: dict[str, tuple[Window, Window]] = {}
-
-    def exact(feature: str, segment: str | None) -> tuple[Floats, Floats] | None:
-        if only is not None and feature not in only:
-            return None
-        if segment is not None and segment not in parts:
-            parts[segment] = segment_of(whole[0], segment), segment_of(whole[1], segment)
-        windows = whole if segment is None else parts[segment]
-        both = [sorted_column(window, feature) for window in windows]
-        if both[0] is None or both[1] is None or not len(both[0]) or not len(both[1]):
-            return None
-        return both[0], both[1]
-
-    return exact
-
-
 def _recurring(
     services: Services,
     run: RunContext,
@@ -306,7 +254,7 @@ def _recurring(
         pulled = pull_window(services, run, spec, run.as_of - spec.drift.recurring)
     except DataRejected:
         return frozenset()
-    with _removed(pulled.path):
+    with removed(pulled.path):
         then = count_window(pulled.path, profile, spec)
     before = {one.feature for one in compare(profile, then, spec.drift) if one.outcome is Outcome.FAILED}
     since = {one.feature for one in compare(then, current, spec.drift) if one.outcome is Outcome.FAILED}
@@ -334,66 +282,9 @@ def _unreadable(error: DataRejected) -> dict[str, object]:
     }
 
 
-@contextmanager
-def _removed(path: Path) -> Generator[None]:
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def publish(services: Services, run: RunContext, report: DriftReport, page: str) -> DriftReport:
-    """Store page and data by content, and attach both to the run in the registry."""
-    folder = services.scratch / f"drift-{report.record_digest[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    data = report.model_dump_json(indent=1)
-    stored: dict[str, str] = {}
-    for kind, name, text in (("page", "drift.html", page), ("data", "drift.json", data)):
-        (folder / name).write_text(text, encoding="utf-8")
-        digest = sha256_file(folder / name)
-        stored[f"{kind}_uri"] = services.blobs.put_file(folder / name, f"drift/{run.model}/{digest}/{name}")
-        stored[f"{kind}_sha256"] = digest
-    _attach(services, run, report, folder)
-    shutil.rmtree(folder)
-    return report.model_copy(update=stored)
-
-
-def _attach(services: Services, run: RunContext, report: DriftReport, folder: Path) -> None:
-    """The registry is where people look, not where the truth is: the check does not depend on it."""
-    metrics = {"drift.score": report.score or 0.0, "drift.rows": float(report.rows)}
-    try:
-        tags = {"gauntlet.drift.action": report.action.value, "gauntlet.drift.reason": report.reason[:500]}
-        run_id = services.registry.open_run(run.model, run.key, tags)
-        services.registry.log(run_id, metrics=metrics, tags=tags, artifacts={"drift": folder})
-    except InfrastructureError as error:
-        log.warning("drift report of %s is not attached to its registry run: %s", run.key, error)
-
-
 def _as_of(profile: Profile) -> datetime | None:
     text = profile.about.get("as_of")
     return datetime.fromisoformat(text) if text else None
-
-
-def window_start(spec: ModelSpec, until: datetime) -> datetime | None:
-    """Where the current window begins; ``None`` for a source without time."""
-    return until - spec.drift.window if spec.source.columns.event_time else None
-
-
-def pull_window(services: Services, run: RunContext, spec: ModelSpec, until: datetime) -> PulledData:
-    """The unlabelled rows of the window that ends at ``until``."""
-    services.scratch.mkdir(parents=True, exist_ok=True)
-    to = services.scratch / f"drift-{run.model}-{sha256_bytes(f'{run.key}{until}'.encode())[:12]}.parquet"
-    source = services.sources[spec.source.kind]
-    return source.pull(spec, window_start(spec, until), until, labelled=False, to=to)
-
-
-def count_window(path: Path, profile: Profile, spec: ModelSpec) -> Profile:
-    """The window on the profile's axes, with the segments that the profile has."""
-    from gauntlet.stages.windows import Window, counted
-
-    kinds = {name: kind for name, kind in kinds_in(spec).items() if name in profile.columns}
-    segments: dict[str, Sequence[str]] = {column: tuple(parts) for column, parts in profile.segments.items()}
-    return counted(profile.blank(), Window(path, verified=True), kinds, segments)
 
 
 def earlier_reports(services: Services, run: RunContext, champion: str) -> list[DriftReport]:

@@ -75,7 +75,7 @@ def _champion_as_of(
         return None
     if report is not None:
         return report.profile_as_of
-    from gauntlet.stages.check_drift import read_profile
+    from gauntlet.stages.drift_window import read_profile
 
     served = services.routing.read(run.model).stable
     text = read_profile(services, served)[0].about.get("as_of") if served else None

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from gauntlet.core.errors import DataRejected
 from gauntlet.core.records.drift import DriftReport
 from gauntlet.core.specs.drift import DriftSection
-from gauntlet.stages.windows import Progress, Window, counted, kinds_of, profile_of, silent
+from gauntlet.stages.arrow_columns import kinds_of
+from gauntlet.stages.windows import Progress, Window, counted, profile_of, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gauntlet.core.drift import Exact
-    from gauntlet.stages.windows import Kind
+    from gauntlet.stages.arrow_columns import Kind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -106,7 +107,7 @@ def _counts_only(_feature: str, _segment: str | None) -> None:
 
 
 def _exact(paths: list[Path]) -> Exact:
-    from gauntlet.stages.check_drift import exact_columns
+    from gauntlet.stages.drift_window import exact_columns
 
     return exact_columns(Window(paths[0]), paths[1], verified=False)
 

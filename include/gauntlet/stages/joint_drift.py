@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.stages.windows import Window, dtype_of, label, numeric
+from gauntlet.stages.arrow_columns import dtype_of, label, numeric
+from gauntlet.stages.windows import Window
 
 if TYPE_CHECKING:
     import numpy as np

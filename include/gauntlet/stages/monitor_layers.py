@@ -100,7 +100,7 @@ def _compared(
     import pyarrow.parquet as pq
 
     from gauntlet.core.drift import compare
-    from gauntlet.stages.check_drift import pull_window, read_profile
+    from gauntlet.stages.drift_window import pull_window, read_profile
     from gauntlet.stages.windows import Window, counted, profile_of
     from gauntlet.stages.write_profile import kinds_in
 
@@ -144,7 +144,9 @@ def decoded(served: pa.Table, sidecar: ModelSidecar) -> pa.Table:
 
 
 def model_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
-    """Scores and labels of the newest drift check; labels joined to what was really answered; slices."""
+    """Scores and labels of the newest drift check; labels joined to what was really answered; slices; confidence."""
+    from gauntlet.stages.audit_slices import newest_audit
+    from gauntlet.stages.served_confidence import served_confidence
     from gauntlet.stages.served_performance import served_performance
 
     report = _newest_check(services, run, spec.monitoring.data.stale)
@@ -153,7 +155,8 @@ def model_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
     champion = services.routing.read(run.model).stable
     assert champion is not None
     looks = [monitoring.model_health(report), served_performance(services, run, spec, champion)]
-    return merged([*looks, *decided(services, run, spec, champion)])
+    looks.append(served_confidence(services, run, spec, champion))
+    return merged([*looks, *decided(services, run, spec, champion), *newest_audit(services, run, spec)])
 
 
 def decided(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> list[Found]:
@@ -165,9 +168,9 @@ def decided(services: Services, run: RunContext, spec: ModelSpec, champion: Serv
         return []
     table = services.journal.read(run.model, run.as_of - section.window, run.as_of)
     own = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["version_id"], champion.version_id))
+    own = pc.and_not(own, explored(table))
     made = table["decision"].filter(own).to_pylist()
     past = [value for _, value in past_values(services, run, Layer.MODEL).get(diversity.VALUE, [])]
-    own = pc.and_not(own, explored(table))
     return [diversity.decision_diversity(made, past, section.diversity_drop)]
 
 

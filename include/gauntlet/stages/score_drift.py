@@ -65,7 +65,7 @@ def check_scores(
     prediction = _scores_apart(spec, before, _levels(spec, scores), past)
     if spec.drift.performance is None:
         return ScoreFindings(prediction)
-    return _with_labels(services, run, spec, scorer, baseline, scores, prediction, past.history)
+    return _with_labels(services, run, spec, scorer, baseline, scores, prediction, past)
 
 
 def _with_labels(
@@ -76,10 +76,11 @@ def _with_labels(
     baseline: Scored,
     scores: NDArray[np.float64],
     prediction: FeatureDrift,
-    history: Sequence[DriftReport],
+    past: Past,
 ) -> ScoreFindings:
     from gauntlet.core.loss_estimate import estimated_loss
     from gauntlet.core.performance import ESTIMATED, LEVEL, checked_against, compare_performance, estimated
+    from gauntlet.core.promise import PROMISED, against_promise
 
     section = spec.drift.performance
     assert section is not None
@@ -88,10 +89,13 @@ def _with_labels(
     label = _drift(spec, "label", _label_levels(spec, baseline), _label_levels(spec, matured))
     alpha = spec.drift.alpha * ESTIMATED
     if spec.task is Task.BINARY:
+        before = next((report.performance for report in past.apart()), None)
+        level = spec.drift.alpha * PROMISED
+        performance = against_promise(performance, baseline, matured, section, level, before)
         estimate = estimated(baseline, scores, section, alpha)
     else:
         estimate = estimated_loss(spec.task, baseline, scores, section, alpha)
-    earlier = _earlier_estimate(run, spec, history)
+    earlier = _earlier_estimate(run, spec, past.history)
     if earlier is not None:
         estimate = estimate.model_copy(update={"sentence": checked_against(estimate, earlier, performance)})
     return ScoreFindings(prediction, label, performance, estimate)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gauntlet.core.ports import Services
-    from gauntlet.stages.windows import Kind
+    from gauntlet.stages.arrow_columns import Kind
 
 
 def write_profile(

@@ -22,8 +22,9 @@ from gauntlet.core.errors import DataRejected
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.drift import DriftAction, DriftReport
 from gauntlet.core.specs.drift import DriftSection
+from gauntlet.stages.arrow_columns import kinds_of
 from gauntlet.stages.drift_files import compare_files
-from gauntlet.stages.windows import Window, counted, kinds_of, profile_of
+from gauntlet.stages.windows import Window, counted, profile_of
 
 
 def every_type(rows: int, seed: int) -> pa.Table:
@@ -167,8 +168,9 @@ def test_random_orderings_of_adult_are_silent_together_too(example_data: Path, t
     """Real columns are alike, skewed and categorical: what the tests of everything together must bear."""
     from gauntlet.core.drift import measure, parts_of
     from gauntlet.core.joint import heaviest, joint_drift
+    from gauntlet.stages.arrow_columns import kinds_of
     from gauntlet.stages.joint_drift import dependence, pairs_moved
-    from gauntlet.stages.windows import Window, counted, kinds_of, profile_of
+    from gauntlet.stages.windows import Window, counted, profile_of
 
     table = pq.read_table(example_data / "adult.parquet")
     kinds = kinds_of(table.schema)

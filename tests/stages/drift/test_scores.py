@@ -106,6 +106,8 @@ def test_a_change_of_meaning_with_calm_inputs_is_found_by_labels_only(scored: Be
     report = check_drift(scored.services, scored.run(START))
     assert report.action is DriftAction.RETRAIN
     assert report.reason.startswith("performance: roc_auc")
+    assert report.performance is not None
+    assert (report.performance.shortfall or 0.0) > 0.05
     assert not report.carried_by
     assert report.estimate is not None
     assert report.estimate.outcome is not Outcome.FAILED

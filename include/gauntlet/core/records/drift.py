@@ -91,6 +91,10 @@ class PerformanceDrift(Record):
     required_rows: int | None = None
     calibration_error: float | None = None
     calibration_interval: tuple[float, float] | None = None
+    shortfall: float | None = None
+    """Binary: how much further than at its evaluation labels fall short of the ROC AUC that scores announce."""
+    shortfall_error: float | None = None
+    """Standard error of this window's part of it."""
     sentence: str
 
 
