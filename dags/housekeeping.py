@@ -14,6 +14,7 @@ for spec in specs("housekeeping"):
         tidied = tasks.tidy(spec.model)
         settled >> tidied >> tasks.apply_retention(spec.model)
         tasks.compact_journal(spec.model)
+        tasks.audit_slices(spec.model)
         tasks.check_audit()
 
     globals()[dag.dag_id] = dag

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gauntlet.core.ports import Services
     from gauntlet.core.records.batch import BatchScores, JournalCompaction
     from gauntlet.core.records.drift import DriftReport
+    from gauntlet.core.records.feedback import SliceAudit
     from gauntlet.core.records.ledger import (
         ChampionGuard,
         DrillReport,
@@ -203,6 +204,13 @@ def raise_alerts(run: RunContext) -> AlertRound:
     from gauntlet.stages.raise_alerts import raise_alerts as stage
 
     return stage(_services(), run)
+
+
+def audit_slices(model: str, *, by_hand: bool = False) -> SliceAudit | None:
+    """Once in the spec's while, or when a person asks: whom does the model serve worse than the others?"""
+    from gauntlet.stages.audit_slices import audit_slices as stage
+
+    return stage(_services(), model, by_hand=by_hand)
 
 
 def tell(model: str, subject: str, body: str, *, severity: str, about: Mapping[str, str]) -> None:

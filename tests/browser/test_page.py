@@ -19,6 +19,7 @@ VIEWS = {
     "canary": "canvas",
     "live": "canvas",
     "alerts": ".empty",
+    "feedback": ".empty",
     "triage": "tbody tr",
     "audit": "tbody tr",
 }

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from gauntlet.cli import config, deploy, evidence, keep, local, measure, operate, people, run, score, serve, watch
+from gauntlet.cli import (
+    config,
+    deploy,
+    evidence,
+    feedback,
+    keep,
+    local,
+    measure,
+    operate,
+    people,
+    run,
+    score,
+    serve,
+    watch,
+)
 
 app = typer.Typer(
     name="gauntlet",
@@ -42,6 +56,8 @@ app.command("monitor")(watch.monitor)
 app.command("alerts")(watch.alerts)
 app.command("triage")(watch.triage)
 app.command("postmortem")(watch.postmortem)
+app.command("slices")(feedback.slices)
+app.command("counterfactual")(feedback.counterfactual)
 app.command("serve")(serve.serve)
 app.command("exporter")(serve.exporter)
 app.command("demo")(local.demo)

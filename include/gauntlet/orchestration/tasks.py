@@ -134,6 +134,15 @@ def compact_journal(model: str) -> str:
 
 
 @task
+def audit_slices(model: str) -> str:
+    """Where it is due: how every slice of those who were served fares; the monitor raises what was found."""
+    audit = pipeline.audit_slices(model)
+    told = audit.reason if audit else "nobody is served yet, or the spec wants no slice audit"
+    print(told)  # noqa: T201 - the task log
+    return told
+
+
+@task
 def batch_score(run: RunContext) -> str:
     """The files that the spec names, scored by the champion, the challenger's scores beside it."""
     scores = pipeline.batch_score(run)

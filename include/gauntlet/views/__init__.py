@@ -13,6 +13,7 @@ from gauntlet.views.canaries import RolloutPage, Rollouts, rollout, rollouts
 from gauntlet.views.drift_map import DriftMap, FeaturePage, drift, feature
 from gauntlet.views.explanation import Explanation, Sentence, explain
 from gauntlet.views.facts import Night, Status, night, nights, status
+from gauntlet.views.feedback import Feedback, feedback
 from gauntlet.views.incident import Triage, triage
 from gauntlet.views.links import Places, mlflow_address, report_page
 from gauntlet.views.run_page import RunPage, run
@@ -28,6 +29,7 @@ __all__ = [
     "DriftMap",
     "Explanation",
     "FeaturePage",
+    "Feedback",
     "Live",
     "Models",
     "Night",
@@ -50,6 +52,7 @@ __all__ = [
     "drift",
     "explain",
     "feature",
+    "feedback",
     "live",
     "mlflow_address",
     "models",

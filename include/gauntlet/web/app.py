@@ -73,6 +73,7 @@ def create_app(dependencies: Sequence[Any]) -> FastAPI:
         (f"{one}/live", live, views.Live),
         (f"{one}/alerts", alerts, views.Alerts),
         (f"{one}/triage", triage, views.Triage),
+        (f"{one}/feedback", feedback, views.Feedback),
         (f"{one}/audit", trail, views.Trail),
         (f"{one}/explain/{{subject:path}}", explain, views.Explanation),
     ):
@@ -173,6 +174,11 @@ def rollouts(model: Model) -> Response:
 def rollout(model: Model, rollout: Name) -> Response:
     """One rollout, look by look."""
     return _json(views.rollout(services(), model, rollout))
+
+
+def feedback(model: Model) -> Response:
+    """Slices as they were audited, and what the other version would have said."""
+    return _json(views.feedback(services(), model))
 
 
 def live(model: Model, minutes: Annotated[int, Query(ge=1, le=1440)] = 5) -> Response:

@@ -39,9 +39,32 @@ class ModelLayerSection(Section):
     """Columns with few values: every value is looked at on its own, against its own baseline."""
     slice_drop: float = Field(gt=0, default=0.08)
     """Practical limit for a slice, as ``drift.performance.drop`` is for all."""
+    confidence_shift: float | None = Field(gt=0, lt=0.5, default=0.1)
+    """Binary: how far the mean probability of the likelier class, over the answers of ``window``, may lie from that on
+    the champion's holdout; null: not judged."""
     diversity_drop: float | None = Field(gt=0, lt=1, default=None)
     """By which share the entropy of the champion's decisions in ``window`` may fall below its median of earlier looks;
     null: not judged."""
+
+
+class SliceAuditSection(Section):
+    """Once in a while, everybody who was served: whom does the model serve worse than the others?
+
+    Limits are those of the layer: ``monitoring.model.slice_drop`` for declared slices, ``drift.performance.calibration``
+    for those that are searched for.
+    """
+
+    every: Duration = Field(default="7d", validate_default=True)
+    window: Duration = Field(default="28d", validate_default=True)
+    """How much of the journal is read; labels that have not matured count as pending."""
+    minimum_rows: int = Field(ge=20, default=200)
+    """Labelled entities, inside a slice and outside, before it is judged."""
+    alpha: float = Field(gt=0, lt=0.5, default=0.01)
+    """Shared by all slices of one audit."""
+    search: bool = True
+    """Whether slices that nobody has declared are searched for: bins of one feature, and pairs of them."""
+    most: int = Field(ge=1, le=20, default=5)
+    """Such slices that one audit measures."""
 
 
 class WatchedMetric(Section):
@@ -100,6 +123,8 @@ class MonitoringSection(Section):
     product: dict[str, WatchedMetric] = {}
     business: dict[str, WatchedMetric] = {}
     service: ServiceLayerSection = ServiceLayerSection()
+    slice_audit: SliceAuditSection | None = SliceAuditSection()
+    """``None``: slices are looked at by the model layer only."""
 
 
 class AlertsSection(Section):

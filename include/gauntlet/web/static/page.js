@@ -4,6 +4,7 @@ import { canary } from "./canary.js";
 import { sweep } from "./charts.js";
 import { $, el, empty } from "./dom.js";
 import { drift } from "./drift.js";
+import { feedback } from "./feedback.js";
 import { live } from "./live.js";
 import { nights, run } from "./nights.js";
 import { showServing } from "./serving.js";
@@ -20,6 +21,7 @@ const VIEWS = {
   canary: ["Canary", canary],
   live: ["Live", live],
   alerts: ["Alerts", alerts],
+  feedback: ["Slices", feedback],
   triage: ["Triage", triage],
   audit: ["Audit", audit],
 };
