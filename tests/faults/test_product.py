@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from tests.faults import product as whole
 from tests.faults.points import is_write
-from tests.faults.product import ACTS, MODEL, Product, ProductWorld, mlflow_server
+from tests.faults.product import ACTS, MODEL, Product, ProductWorld
 from tests.faults.steps import safe_now, settled
 from tests.faults.test_matrix import ran, record
+from tests.processes import mlflow_server
 from tests.serving.servers import TOKEN, RunningServer, running, train
 
 from gauntlet.core.errors import Conflict, PromotionRefused
