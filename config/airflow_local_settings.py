@@ -36,5 +36,11 @@ def _modules() -> list[str]:
     return [f"{name}.{found.name}" for name, path in folders.items() for found in pkgutil.iter_modules(path)]
 
 
-if "scheduler" in sys.argv and os.environ.get("GAUNTLET_PRELOAD", "1") == "1":
+def wanted() -> bool:
+    """Only what forks task processes has any use for it: with Celery those are the workers, not the scheduler."""
+    executor = os.environ.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    return "scheduler" in sys.argv and "LocalExecutor" in executor and os.environ.get("GAUNTLET_PRELOAD", "1") == "1"
+
+
+if wanted():
     preload()

@@ -63,8 +63,8 @@ class User:
 
 
 @contextmanager
-def load(server: RunningServer, rows: list[dict[str, Any]], users: int = 4, pause_s: float = 0.0) -> Generator[Load]:
-    """Users who ask one row after the other."""
+def load(server: RunningServer, rows: list[dict[str, Any]], users: int = 4, pause_s: float = 0.005) -> Generator[Load]:
+    """Users who ask one row after the other; without a pause they would keep the cores from what is to be seen."""
     seen, stop, lock = Load(), threading.Event(), threading.Lock()
 
     def use(number: int) -> None:
