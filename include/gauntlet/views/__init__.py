@@ -17,8 +17,8 @@ from gauntlet.views.feedback import Feedback, feedback
 from gauntlet.views.incident import Triage, triage
 from gauntlet.views.links import Places, mlflow_address, report_page
 from gauntlet.views.run_page import RunPage, run
-from gauntlet.views.serving_now import Models, Registry, Serving, models, registry, serving
 from gauntlet.views.runbooks import runbook
+from gauntlet.views.serving_now import Models, Registry, Serving, models, registry, serving
 from gauntlet.views.strips import NightStrips, strip
 from gauntlet.views.traffic import Live, live
 from gauntlet.views.trends import Trend, trend

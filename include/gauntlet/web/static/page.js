@@ -28,11 +28,11 @@ const VIEWS = {
 const KEPT = ["model", "tab", "run", "feature", "rollout", "metric", "nights", "skip", "minutes", "before", "kind"];
 const NUMBERS = ["nights", "skip", "minutes", "before"];
 
-// The store tells runs of different DAGs apart that Airflow calls the same.
-const named = (kind, run) => (!kind || kind === "retrain" || kind === "canary" ? run : `${run}--${kind}`);
 // What somebody wants to see who comes from one of a model's DAGs.
 const TABS_OF_DAGS = { canary: "canary", drift_check: "drift", monitor: "alerts", rollback: "audit", reconcile: "audit", housekeeping: "audit", batch_score: "drift" };
 
+// The store tells runs of different DAGs apart that Airflow calls the same.
+const named = (kind, run) => (!kind || kind === "retrain" || kind === "canary" ? run : `${run}--${kind}`);
 
 // What is shown is in the address, so that it can be reloaded, sent to somebody, and gone back from.
 const read = () => {
@@ -159,17 +159,17 @@ const refreshRegistry = async () => {
   if (model === state.model && state.serving) showServing(state, $("serving"), state.serving, state.registry);
 };
 
-const refresh = async () => {
-  try {
 // Without its head the page still says why, and its views show what they can.
-    await refreshServing();
+const refresh = async () => {
   const { model } = state;
+  try {
+    await refreshServing();
   } catch (error) {
-    said(error);
-    return;
     if (model !== state.model) return;
     if (state.serving?.model !== model) $("serving").replaceChildren(el("p", { class: "notice bad", role: "alert" }, error.message));
     await refreshPanel();
+    said(error);
+    return;
   }
   await refreshPanel();
 };
