@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dags.shipped import MODEL, ROOT, dag
 
 from gauntlet import pipeline
 from gauntlet.core.errors import GateFailed
@@ -20,8 +20,6 @@ pytestmark = [
     pytest.mark.usefixtures("airflow_database"),
 ]
 
-ROOT = Path(__file__).parents[2]
-MODEL = "credit_default"
 NIGHT = datetime(2026, 3, 2, 2, tzinfo=UTC)
 Told = list[tuple[str, str, str, dict[str, Any]]]
 
@@ -33,15 +31,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
         pipeline, "tell", lambda model, subject, body, **more: found.append((model, subject, body, more))
     )
     return found
-
-
-def dag(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from airflow.dag_processing.dagbag import DagBag
-
-    monkeypatch.setenv("GAUNTLET_MODELS", str(ROOT / "include" / "models"))
-    found = DagBag(str(ROOT / "dags" / f"{kind}.py"))
-    assert not found.import_errors
-    return found.dags[f"{MODEL}__{kind}"]
 
 
 @pytest.mark.parametrize("kind", ["retrain", "canary"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.dags.shipped import MODEL, dag
 from tests.orchestration.test_ramp import RUN
 from tests.orchestration.test_recovery import PROMOTED
 
@@ -20,18 +20,6 @@ pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.usefixtures("airflow_database"),
 ]
-
-ROOT = Path(__file__).parents[2]
-MODEL = "credit_default"
-
-
-def dag(kind: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from airflow.dag_processing.dagbag import DagBag
-
-    monkeypatch.setenv("GAUNTLET_MODELS", str(ROOT / "include" / "models"))
-    found = DagBag(str(ROOT / "dags" / f"{kind}.py"))
-    assert not found.import_errors
-    return found.dags[f"{MODEL}__{kind}"]
 
 
 def play(kind: str, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> tuple[str, dict[str, str], str]:
