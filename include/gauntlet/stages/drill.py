@@ -9,6 +9,7 @@ from gauntlet.core.ledger import named
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.ledger import DrillReport
+from gauntlet.core.records.model import GoldenSet
 from gauntlet.core.records.rollout import Routing, ServedVersion
 from gauntlet.stages.preflight import largest_difference
 from gauntlet.stages.release_folder import read_golden
@@ -53,13 +54,12 @@ def _rehearse(services: Services, model: str, request: str) -> DrillReport:
     routing = _touch(services, model)
     servers = len(services.server.apply(routing, APPLY_TIMEOUT_S))
     seconds = perf_counter() - started
-    golden = _golden(services, model, target, plan.golden_rows)
-    limit = plan.within.total_seconds()
-    tolerance = read_golden(services, target).tolerance
-    slow, wrong = seconds > limit, golden > tolerance
+    limit, kept = plan.within.total_seconds(), read_golden(services, target)
+    golden = _difference(services, model, target, kept, plan.golden_rows)
+    slow, wrong = seconds > limit, golden > kept.tolerance
     reason = (
         f"back to {named(target)} on {servers} server processes in {seconds:.3f} s {'>' if slow else '≤'} {limit:g} s; "
-        f"golden answers differ by {golden:.3g} {'>' if wrong else '≤'} {tolerance:g}"
+        f"golden answers differ by {golden:.3g} {'>' if wrong else '≤'} {kept.tolerance:g}"
     )
     return _report(
         services,
@@ -94,9 +94,8 @@ def _touch(services: Services, model: str) -> Routing:
     raise Conflict(f"{model}: the routing changed {ATTEMPTS} times during the drill; try again")
 
 
-def _golden(services: Services, model: str, target: ServedVersion, rows: int) -> float:
+def _difference(services: Services, model: str, target: ServedVersion, golden: GoldenSet, rows: int) -> float:
     """The largest difference of the target's golden answers, by the live server; infinite when it refuses them."""
-    golden = read_golden(services, target)
     try:
         scores = services.server.predict(model, golden.rows[:rows], version_id=target.version_id)
     except Rejection:

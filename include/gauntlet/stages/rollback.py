@@ -34,7 +34,7 @@ from gauntlet.core.records.ledger import (
 from gauntlet.core.records.rollout import Quarantine, Routing, ServedVersion
 from gauntlet.core.standing import earlier_champions
 from gauntlet.stages.aliases import project_aliases
-from gauntlet.stages.releases import quarantine_of, release_of, tombstone_of
+from gauntlet.stages.releases import quarantine_of, quarantines, release_of, tombstone_of
 
 APPLY_TIMEOUT_S = 5.0
 ATTEMPTS = 8
@@ -207,11 +207,8 @@ def _change(
 def _restored(services: Services, routing: Routing, target: ServedVersion, offender: ServedVersion) -> Routing:
     """The routing with the target stable; ``previous`` is the champion before the target, the next way back."""
     back = earlier_champions(services.ledger.events(routing.model), target)
-    left = [
-        version
-        for version in back
-        if version != offender and not quarantine_of(services, routing.model, version.release_digest)
-    ]
+    held = {one.release_digest for one in quarantines(services, routing.model)}
+    left = [version for version in back if version != offender and version.release_digest not in held]
     return routing.model_copy(
         update={
             "stable": target,
