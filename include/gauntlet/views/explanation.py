@@ -57,7 +57,7 @@ def _is_about(services: Services, candidate: Night, subject: str) -> bool:
         return True
     if candidate.registered is None:
         return False
-    if subject == str(candidate.registered.version):
+    if candidate.registered.is_called(subject):
         return True
     stable = services.routing.read(candidate.run.model).stable
     return subject == "champion" and stable is not None and stable.version_id == candidate.registered.version_id
