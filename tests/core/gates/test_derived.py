@@ -8,6 +8,7 @@ import pytest
 from tests.mutations.world import good
 
 from gauntlet.core.gates import mutate as m
+from gauntlet.core.gates import mutate_records as r
 from gauntlet.core.gates.evidence import need, same_trees
 from gauntlet.core.gates.judge import judge_gate
 from gauntlet.core.outcome import Outcome
@@ -24,7 +25,7 @@ def derived(gate: str):
 
 
 def test_trees_that_were_not_trained_are_not_judged_again() -> None:
-    verdict = judge_gate("overfit", m.memorised(derived("overfit")))
+    verdict = judge_gate("overfit", r.memorised(derived("overfit")))
     assert verdict.outcome is Outcome.PASSED
     assert "same trees as the champion" in verdict.reason
 
@@ -43,7 +44,7 @@ NOT_THE_SAME = {
 
 @pytest.mark.parametrize("change", NOT_THE_SAME.values(), ids=NOT_THE_SAME)
 def test_anything_else_is_judged_as_trained(change) -> None:
-    evidence = change(m.memorised(derived("overfit")))
+    evidence = change(r.memorised(derived("overfit")))
     assert same_trees(evidence) is None
     assert judge_gate("overfit", evidence).outcome is not Outcome.PASSED
 
