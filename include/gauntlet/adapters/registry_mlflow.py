@@ -404,9 +404,10 @@ class MLflowRegistry:
             if not _is_mlflow(error) and not _is_transport(error):
                 raise
             took = time.monotonic() - started
-            text = str(error).replace(self._url, self._shown).split("\n", maxsplit=1)[0][:400]
+            text = _root(error).replace(self._url, self._shown).split("\n", maxsplit=1)[0][:400]
             raise InfrastructureError(
-                f"MLflow at {self._shown}: {doing}: {text} (after {took:.1f} s); is it running and reachable?"
+                f"MLflow at {self._shown}: {doing}: {text} (after {took:.1f} s); is it running and reachable? "
+                "`gauntlet up` starts one, GAUNTLET_MLFLOW_URL says where another is"
             ) from error
 
 
@@ -433,6 +434,14 @@ def _is_transport(error: Exception) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
     return isinstance(error, (OSError, requests.RequestException, SQLAlchemyError))
+
+
+def _root(error: Exception) -> str:
+    """What the operating system said, where it said anything: clients wrap it in a paragraph of their own."""
+    cause: BaseException = error
+    while (before := cause.__cause__ or cause.__context__) is not None:
+        cause = before
+    return str(cause) if type(cause).__module__ == "builtins" and isinstance(cause, OSError) else str(error)
 
 
 def _is_absent(error: Exception) -> bool:
