@@ -15,6 +15,7 @@ for spec in specs("housekeeping"):
         settled >> tidied >> tasks.apply_retention(spec.model)
         tasks.compact_journal(spec.model)
         tasks.audit_slices(spec.model)
+        tasks.sum_up_rollout(spec.model)
         tasks.check_audit()
 
     globals()[dag.dag_id] = dag

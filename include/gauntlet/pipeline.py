@@ -213,6 +213,13 @@ def audit_slices(model: str, *, by_hand: bool = False) -> SliceAudit | None:
     return stage(_services(), model, by_hand=by_hand)
 
 
+def sum_up_rollout(model: str) -> str:
+    """What the other version would have said in the newest rollout, with the labels that have matured since."""
+    from gauntlet.stages.counterfactual import keep_summed_up as stage
+
+    return stage(_services(), model)
+
+
 def tell(model: str, subject: str, body: str, *, severity: str, about: Mapping[str, str]) -> None:
     """Tell the owner of a model what the scheduler has seen: a run that failed, or is late."""
     from gauntlet.stages.tell import tell as stage

@@ -175,5 +175,5 @@ def test_housekeeping_settles_before_it_deletes(dags, model: str) -> None:
     dag = dags[f"{model}__housekeeping"]
     assert dag.get_task("reconcile").downstream_task_ids == {"tidy"}
     assert "apply_retention" in dag.get_task("tidy").downstream_task_ids
-    assert {"check_audit", "compact_journal", "audit_slices"} <= set(dag.task_ids)
+    assert {"check_audit", "compact_journal", "audit_slices", "sum_up_rollout"} <= set(dag.task_ids)
     assert dag.timetable is not None

@@ -143,6 +143,14 @@ def audit_slices(model: str) -> str:
 
 
 @task
+def sum_up_rollout(model: str) -> str:
+    """What the other version would have said in the newest rollout, as far as labels are known by now."""
+    told = pipeline.sum_up_rollout(model)
+    print(told)  # noqa: T201 - the task log
+    return told
+
+
+@task
 def batch_score(run: RunContext) -> str:
     """The files that the spec names, scored by the champion, the challenger's scores beside it."""
     scores = pipeline.batch_score(run)

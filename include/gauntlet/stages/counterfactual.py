@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ACTOR = "counterfactual"
 LARGEST = 20
+MATURING = timedelta(days=60)
+"""After this long nobody waits for a rollout's labels any more."""
 LOOK_BACK = 1000
 """Rollouts among which one is searched for by its name."""
 
@@ -64,6 +66,19 @@ def counterfactual(
     for one in found:
         services.records.put(counterfactual_key(model), one, f"{rollout or 'window'}:{one.challenger}", actor=ACTOR)
     return found
+
+
+def keep_summed_up(services: Services, model: str) -> str:
+    """Sum the newest rollout up again, as long as its labels may still be maturing; what was found, in words."""
+    state = next(iter(services.records.newest(model, RolloutState)), None)
+    if state is None:
+        return "there is no rollout yet"
+    if services.clock.now() - state.updated_at > MATURING:
+        return f"{state.rollout} is long over: its summary stays as it is"
+    try:
+        return "; ".join(one.reason for one in counterfactual(services, model, rollout=state.rollout))
+    except MissingRecord as why:
+        return str(why)
 
 
 def _rollout(services: Services, model: str, name: str | None) -> RolloutState:

@@ -49,7 +49,7 @@ def answered_rows(
         table = table.filter(pa.array(says(table, "status", "ok"))).replace_schema_metadata(None)
         step = -(-table.num_rows // MOST_A_DAY)
         if step > 1:
-            notes.append(f"{start:%Y-%m-%d}: every {step}th of {table.num_rows:,} rows")
+            notes.append(f"{start:%Y-%m-%d}: 1 of every {step} of {table.num_rows:,} rows")
             table = table.take(list(range(0, table.num_rows, step)))
         parts.append(table)
         # The journal's windows include both ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from tests.stages.monitoring.conftest import DAY, HOUR, MODEL, TRAINED, Fault, P
 
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.outcome import Outcome
-from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, MessageKind
+from gauntlet.core.records.feedback import SliceAudit
+from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, MessageKind, Severity
+from gauntlet.core.slice_symptoms import key_of
+from gauntlet.core.specs.monitoring import SliceAuditSection
+from gauntlet.stages.audit_slices import audit_slices
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 NOON = TRAINED + DAY + 11 * HOUR
@@ -157,3 +162,54 @@ def test_a_task_that_is_cleared_says_the_same_and_tells_nobody_twice(production:
     assert told == 1
     assert production.look(NOON + DAY) == first
     assert len(production.pager.told) == told
+
+
+def weekly(production: Production, at: Any) -> SliceAudit:
+    production.clock.moment = at
+    audit = audit_slices(production.services, MODEL)
+    assert audit is not None
+    return audit
+
+
+def unlucky_in(region: str, share: float) -> Any:
+    """From then on a share of the good outcomes of one region turns bad; nothing about the applications tells."""
+
+    def change(table: pa.Table) -> pa.Table:
+        if "defaulted" not in table.column_names or "region" not in table.column_names:
+            return table
+        struck = np.asarray(pc.equal(table["region"], region)) & (np.random.default_rng(5).random(len(table)) < share)
+        known = struck & np.asarray(table["defaulted"].is_valid())
+        return set_column(table, "defaulted", pc.if_else(pa.array(known), 1, table["defaulted"]))
+
+    return change
+
+
+def test_a_weak_slice_is_audited_and_raised_by_the_next_look(production: Production) -> None:
+    """The weekly audit is quiet on calm days, and names the region that has gone bad since."""
+    production.services = replace(production.services, specs=Specs(production, {"window": 8 * DAY}))
+    bad = NOON + 7 * DAY
+    production.faults.append(Fault(bad, bad + 7 * DAY, warehouse=unlucky_in("north", 0.5)))
+    calm = weekly(production, bad)
+    assert calm.failing == (), [one.sentence for one in calm.failing]
+    assert weekly(production, bad + 3 * DAY) == calm, "not due yet"
+    assert calm.labelled > 2000
+    assert {"new_customer=false", "new_customer=true", "gender=female"} <= {one.name for one in calm.slices}
+    told = weekly(production, bad + 8 * DAY)
+    assert "region" in {name for one in told.failing for name in one.features}, [one.sentence for one in told.slices]
+    (message,) = [one for one in production.look(bad + 8 * DAY + HOUR).sent if "model.slice" in " ".join(one.keys)]
+    assert {key_of(one) for one in told.failing} <= set(message.keys)
+    assert (message.layer, message.severity) == (Layer.MODEL, Severity.WARNING)
+
+
+class Specs:
+    """The specs, with another slice audit, and with labels that count: they come with the load of the fourth night."""
+
+    def __init__(self, production: Production, audit: dict[str, Any]) -> None:
+        spec = production.services.specs.get(MODEL)
+        section = spec.monitoring.model_copy(update={"slice_audit": SliceAuditSection().model_copy(update=audit)})
+        labels = spec.rollout.labels.model_copy(update={"maturity": 5 * DAY})
+        rollout = spec.rollout.model_copy(update={"labels": labels})
+        self.spec = spec.model_copy(update={"monitoring": section, "rollout": rollout})
+
+    def get(self, _model: str) -> Any:
+        return self.spec

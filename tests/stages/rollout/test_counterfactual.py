@@ -11,7 +11,7 @@ import pytest
 from gauntlet.core.errors import MissingRecord
 from gauntlet.core.records.feedback import Counterfactual
 from gauntlet.core.records.rollout import RolloutState
-from gauntlet.stages.counterfactual import counterfactual, counterfactual_key
+from gauntlet.stages.counterfactual import counterfactual, counterfactual_key, keep_summed_up
 from gauntlet.views import feedback
 
 MODEL = "loans"
@@ -157,6 +157,18 @@ def test_a_rollout_is_named_or_the_newest(world: Any) -> None:
     assert one(world, rollout=state.rollout).rollout == state.rollout
     with pytest.raises(MissingRecord, match="there is no rollout other"):
         one(world, rollout="other")
+
+
+def test_housekeeping_sums_the_newest_rollout_up_until_its_labels_have_come(world: Any, make_world: Any) -> None:
+    assert "was scored by two versions" in keep_summed_up(world.services, MODEL)
+    served(world, 30)
+    assert "on 30 requests" in keep_summed_up(world.services, MODEL)
+    before = feedback(world.services, MODEL).counterfactuals
+    world.clock.wait(70 * 86_400)
+    assert "stays as it is" in keep_summed_up(world.services, MODEL)
+    assert feedback(world.services, MODEL).counterfactuals == before
+    world.store.records.newest = lambda *_: []
+    assert keep_summed_up(world.services, MODEL) == "there is no rollout yet"
 
 
 def test_without_traffic_or_rollout_there_is_nothing_to_sum_up(world: Any, make_world: Any) -> None:
