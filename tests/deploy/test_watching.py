@@ -69,6 +69,8 @@ def test_every_rule_says_what_to_do_in_a_section_of_its_own() -> None:
         assert anchor == f"alert-{rule['alert'].lower()}"
         assert anchor in anchors, f"{rule['alert']}: no section {anchor!r} in the runbook"
         assert rule["labels"]["severity"] in ("page", "ticket", "none")
+        board = rule["annotations"]["dashboard"].partition("/d/")[2].partition("?")[0]
+        assert board in {json.loads(path.read_text())["uid"] for path in DASHBOARDS}, rule["alert"]
 
 
 def _anchor(title: str) -> str:
@@ -86,6 +88,50 @@ def test_rules_and_dashboards_name_metrics_that_exist() -> None:
     texts = [RULES.read_text(), *(path.read_text() for path in DASHBOARDS)]
     named = {re.sub(r"_(bucket|sum|count)$", "", name) for text in texts for name in _NAME.findall(text)}
     assert named - known == set()
+
+
+def _airflow_names() -> dict[str, str]:
+    """What Airflow sends by StatsD, from its own list: the name Prometheus gets for it, and its type."""
+    import airflow
+
+    listed = Path(airflow.__file__).parent / "_shared/observability/metrics/metrics_template.yaml"
+    metrics = yaml.safe_load(listed.read_text())["metrics"]
+    sent = {f"airflow.{name}": one["type"] for one in metrics for name in (one["name"], one["legacy_name"])}
+    mapped = yaml.safe_load((DEPLOY / "prometheus" / "statsd.yml").read_text())["mappings"]
+    names = {re.sub(r"\W", "_", name): kind for name, kind in sent.items() if "{" not in name}
+    for mapping in mapped:
+        shape = re.compile(re.escape(mapping["match"]).replace(r"\*", r"\{\w+\}"))
+        kinds = {kind for name, kind in sent.items() if shape.fullmatch(name)}
+        assert kinds, f"{mapping['match']}: Airflow sends nothing of that name"
+        assert len(mapping["labels"]) == mapping["match"].count("*")
+        names[mapping["name"]] = kinds.pop()
+    return names
+
+
+def _exprs() -> list[tuple[str, str, str]]:
+    """Panel, its unit, and an expression."""
+    panels = [panel for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"]]
+    return [
+        (panel["title"], panel["fieldConfig"]["defaults"].get("unit", ""), target["expr"])
+        for panel in panels
+        for target in panel["targets"]
+    ]
+
+
+@pytest.mark.airflow
+def test_what_is_asked_of_airflow_is_what_airflow_sends_and_times_are_in_seconds() -> None:
+    known = _airflow_names()
+    asked = [(*one, name) for one in _exprs() for name in re.findall(r"\bairflow_\w+", one[2])]
+    asked += [
+        (rule["alert"], "", rule["expr"], name)
+        for rule in rules()
+        for name in re.findall(r"\bairflow_\w+", rule["expr"])
+    ]
+    assert asked
+    for title, unit, expr, name in asked:
+        assert name in known, f"{title}: {name} is nothing that Airflow sends"
+        # The StatsD exporter makes seconds of every timer.
+        assert known[name] != "timer" or unit == "s", f"{title}: {expr} is in seconds, not in {unit}"
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
