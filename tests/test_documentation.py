@@ -98,3 +98,10 @@ def test_the_readme_leads_to_every_page_and_every_command() -> None:
 def test_the_readme_names_every_dag() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [path.stem for path in sorted((ROOT / "dags").glob("*.py")) if f"`{path.stem}`" not in text] == []
+
+
+def test_the_page_about_gates_has_a_row_for_each() -> None:
+    from gauntlet.core.gates.catalogue import GATES
+
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "gates.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(set(GATES) - set(rows)) == []
