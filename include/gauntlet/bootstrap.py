@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gauntlet.core.addresses import Addresses
 from gauntlet.core.errors import InfrastructureError, SpecError
 from gauntlet.core.ports import Blobs, Notifier, Server, Services, left_out
 from gauntlet.core.registry import lookup
@@ -121,6 +122,7 @@ def build(current: Settings) -> Services:
         journal=JournalFiles(current.journal),
         notifiers=_notifiers(current),
         heartbeat=Heartbeat(current.heartbeat_url.get_secret_value() if current.heartbeat_url else None),
+        addresses=Addresses(grafana=current.grafana_url, airflow=current.airflow_url),
         scratch=scratch,
     )
 

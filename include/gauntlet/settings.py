@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     mlflow_public_url: str | None = None
     """Where browsers reach MLflow, for links; unset: ``mlflow_url``."""
     grafana_url: str | None = None
-    """The Grafana dashboard that the page links to; unset: no link."""
+    """The Grafana dashboard that the page and every message link to; unset: no link."""
+    airflow_url: str | None = None
+    """Where browsers reach Airflow, for links in messages; unset: they name the runbook by its path."""
     server_url: str = "http://127.0.0.1:8300"
     server_admin: str | None = None
     """Admin address of the model server: ``unix:/path`` or an URL; unset: ``unix:{home}/server/admin.sock``.

@@ -66,7 +66,9 @@ def test_the_owner_is_told_and_the_audit_log_says_how_many_took_it(tmp_path) -> 
 
     world = World(tmp_path)
     up, down = Taken(), Taken(down=True)
-    owned = SimpleNamespace(get=lambda _: SimpleNamespace(owner=SimpleNamespace(team="lending")))
+    owner = SimpleNamespace(team="lending", runbook="docs/runbook.md")
+    spec = SimpleNamespace(model=MODEL, owner=owner, alerts=SimpleNamespace(dashboard=None))
+    owned = SimpleNamespace(get=lambda _: spec)
     services = replace(world.services, notifiers=(down, up), specs=owned)
     about = {"dag": "d", "run": "r", "kind": "failed"}
     with pytest.raises(InfrastructureError, match="not everybody was told that it failed: no route"):

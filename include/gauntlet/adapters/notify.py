@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gauntlet.core.errors import InfrastructureError, SpecError
+from gauntlet.core.errors import InfrastructureError, PartlyTold, SpecError
 from gauntlet.core.registry import did_you_mean
 
 SEVERITIES = ("page", "warning", "critical", "info")
@@ -66,7 +66,8 @@ class AppriseNotifier:
         """Send to everybody the team and severity are routed to.
 
         Raises:
-            InfrastructureError: nobody is routed to, or a service did not take the message. No address is shown.
+            InfrastructureError: nobody is routed to, or no service took the message. No address is shown.
+            PartlyTold: some services took it and others did not.
         """
         apprise = _apprise()
         team = labels.get("team") or (self._team_of(labels["model"]) if "model" in labels else ANY)
@@ -81,7 +82,7 @@ class AppriseNotifier:
             elif not target.notify(title=subject, body=body, notify_type=_kind(severity, labels)):
                 failed.append(f"{target[0].service_name} (address {number} of {len(urls)}) did not take it")
         if failed:
-            raise InfrastructureError("; ".join(failed))
+            raise (InfrastructureError if len(failed) == len(urls) else PartlyTold)("; ".join(failed))
 
     def _urls(self, team: str, severity: str) -> list[str]:
         urgent = severity in ("page", "critical")

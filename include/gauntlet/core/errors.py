@@ -83,6 +83,10 @@ class InfrastructureError(GauntletError):
     """A service, disk or network did not answer as it should. Worth another try."""
 
 
+class PartlyTold(InfrastructureError):
+    """Some addresses took a message and others did not: it is not sent again, but the others want mending."""
+
+
 REJECTIONS: tuple[str, ...] = tuple(
     f"{error.__module__}.{error.__qualname__}"
     for error in (

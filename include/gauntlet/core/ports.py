@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from gauntlet.core.addresses import Addresses
 from gauntlet.core.errors import InfrastructureError
 from gauntlet.core.ledger import Change
 from gauntlet.core.records.base import Record
@@ -584,3 +585,4 @@ class Services:
     trials: Trials = field(default_factory=lambda: left_out("trial server"))
     heartbeat: Beat = field(default_factory=Silent)
     queries: Queries = field(default_factory=lambda: left_out("product query engine"))
+    addresses: Addresses = field(default_factory=Addresses)

@@ -130,4 +130,6 @@ class AlertRound(Record):
     sent: tuple[Message, ...]
     unsent: tuple[str, ...] = ()
     """Notifiers that did not take a message, and why."""
+    owed: tuple[Message, ...] = ()
+    """Messages that nobody has taken yet; every later look tries them again."""
     at: Instant
