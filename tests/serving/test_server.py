@@ -303,10 +303,13 @@ def test_predict_with_version_scores_outside_traffic(
 def test_the_lease_ends_and_the_weight_falls_by_itself(
     server: RunningServer, stable: Any, canary: Any, trained: Trained
 ) -> None:
-    server.apply(routing(next(EPOCH), stable, canary, PPM, lease_s=0.6))
+    server.apply(routing(next(EPOCH), stable, canary, PPM))  # Loading it is no part of the lease.
+    row = routing(next(EPOCH), stable, canary, PPM, lease_s=2)
+    assert server.apply(row).status_code == 200
+    assert row.lease_until is not None
     assert server.predict(trained.rows[0], entity="a").json()["arm"] == "canary"
-    time.sleep(0.7)
-    assert server.predict(trained.rows[0], entity="a").json()["arm"] == "stable"
+    wait_for(lambda: server.predict(trained.rows[0], entity="a").json()["arm"] == "stable", 10)
+    assert datetime.now(UTC) >= row.lease_until, "not before its end"
     wait_for(lambda: server.database.events("lease_expired"), 5)
     assert all(report["weight_ppm"] == 0 for report in server.reports())
 

@@ -23,7 +23,6 @@ from gauntlet.stages.answer_approval import answer_approval
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.timeout(120),
     pytest.mark.usefixtures("airflow_database"),
 ]
 

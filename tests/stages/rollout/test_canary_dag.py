@@ -15,7 +15,6 @@ from gauntlet.core.records.rollout import RolloutPhase, RolloutState
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.timeout(120),
     pytest.mark.usefixtures("airflow_database"),
 ]
 
