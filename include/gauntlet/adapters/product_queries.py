@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.adapters.duck import confine, session
-from gauntlet.adapters.environment import expand
-from gauntlet.adapters.read_only import READ_ONLY, can_be_kept, kept_from_writing, reading_engine
-from gauntlet.core.errors import DataRejected, InfrastructureError, SpecError
+from gauntlet.adapters.read_only import READ_ONLY, address_of, can_be_kept, kept_from_writing, plain, reading
+from gauntlet.core.errors import DataRejected, SpecError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Connection
 
-AIRFLOW = "airflow://"
 MEMORY_MB = 512
 
 
@@ -59,36 +57,10 @@ class ProductQueries:
             DataRejected: the database refuses the query.
             InfrastructureError: the database does not answer.
         """
-        import sqlalchemy as sa
-
-        try:
-            engine = reading_engine(self._address(model, uri))
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
-            raise SpecError(f"{model}: rollout.metrics: uri is no usable SQLAlchemy URL: {error}") from None
-        try:
-            with engine.connect() as connection:
-                return _select(_read_only(connection, model), sql, parameters)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            if engine.dialect.name == "sqlite":
-                raise DataRejected(f"sql: the database refuses it: {_words(error)}") from None
-            raise InfrastructureError(f"{model}: the database does not answer: {_words(error)}") from None
-        except sa.exc.SQLAlchemyError as error:
-            raise DataRejected(f"sql: the database refuses it: {_words(error)}") from None
-        finally:
-            engine.dispose()
-
-    def _address(self, model: str, uri: str) -> str:
-        address = expand(model, uri)
-        if not address.startswith(AIRFLOW):
-            return address
-        if self.connection_url is None:
-            raise SpecError(f"{model}: rollout.metrics: {AIRFLOW} needs Airflow; outside of it write an SQLAlchemy URL")
-        return self.connection_url(address.removeprefix(AIRFLOW))
-
-
-def _words(error: Exception) -> str:
-    """The database's own words; never the statement with its parameters."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        key = f"{model}: rollout.metrics"
+        address = address_of(model, uri, key, self.connection_url)
+        with reading(address, key=f"{key}: uri", who=model, refuses="sql: the database refuses it") as connection:
+            return _select(_read_only(connection, model), sql, parameters)
 
 
 def _names(wanted: Any, parameters: Mapping[str, Any]) -> list[str]:
@@ -122,13 +94,4 @@ def _select(connection: Connection, sql: str, parameters: Mapping[str, Any]) -> 
         raise DataRejected("sql: must be one SELECT")
     columns = list(result.keys())
     rows = result.all()
-    return pa.table({name: [_plain(row[place]) for row in rows] for place, name in enumerate(columns)})
-
-
-def _plain(value: Any) -> Any:
-    from decimal import Decimal
-    from uuid import UUID
-
-    if isinstance(value, Decimal):
-        return float(value)
-    return str(value) if isinstance(value, UUID) else value
+    return pa.table({name: [plain(row[place]) for row in rows] for place, name in enumerate(columns)})

@@ -15,21 +15,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gauntlet.adapters.duck import confine, identifier, literal, session
-from gauntlet.adapters.environment import expand
 from gauntlet.adapters.pull import Pull, needed_columns
-from gauntlet.adapters.read_only import kept_from_writing, reading_engine
+from gauntlet.adapters.read_only import address_of, kept_from_writing, plain, reading
 from gauntlet.adapters.snapshot import write_snapshot
-from gauntlet.core.errors import DataRejected, InfrastructureError, SpecError
+from gauntlet.core.errors import DataRejected
 from gauntlet.core.ports import PulledData
 from gauntlet.core.spec import ModelSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import Connection, Engine, Select
+    from sqlalchemy import Connection, Select
 
 CHUNK = 50_000
 SLACK = timedelta(days=1)
-AIRFLOW = "airflow://"
 
 
 @dataclass(frozen=True)
@@ -65,44 +63,10 @@ class SqlSource:
 
     def _stage(self, pull: Pull, folder: Path) -> tuple[dict[str, str | None], list[str]]:
         """Stream the rows into Parquet files; the column names of the query, and the files."""
-        import sqlalchemy as sa
-
-        engine = self._engine(pull)
-        try:
-            with engine.connect() as connection:
-                return _stream(kept_from_writing(connection), pull, folder)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            if _refused_by_sqlite(engine, error):
-                raise DataRejected(f"{pull.name}: the database refuses source.query: {_first_line(error)}") from None
-            raise InfrastructureError(f"{pull.name}: the database does not answer: {_first_line(error)}") from None
-        except sa.exc.SQLAlchemyError as error:
-            raise DataRejected(f"{pull.name}: the database refuses source.query: {_first_line(error)}") from None
-        finally:
-            engine.dispose()
-
-    def _engine(self, pull: Pull) -> Engine:
-        import sqlalchemy as sa
-
-        address = expand(pull.spec.model, pull.spec.source.uri)
-        if address.startswith(AIRFLOW):
-            if self.connection_url is None:
-                raise SpecError(f"{pull.name}: {AIRFLOW} needs Airflow; outside of it write an SQLAlchemy URL")
-            address = self.connection_url(address.removeprefix(AIRFLOW))
-        try:
-            return reading_engine(address)
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
-            raise SpecError(f"{pull.name}: source.uri is no usable SQLAlchemy URL: {_first_line(error)}") from None
-
-
-def _refused_by_sqlite(engine: Engine, error: Exception) -> bool:
-    """SQLite alone reports a wrong statement with the class that others keep for operation."""
-    said = str(error).lower()
-    return engine.dialect.name == "sqlite" and ("no such" in said or "syntax error" in said)
-
-
-def _first_line(error: Exception) -> str:
-    """The database's own words; never the statement with its parameters."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        address = address_of(pull.spec.model, pull.spec.source.uri, pull.name, self.connection_url)
+        refuses = f"{pull.name}: the database refuses source.query"
+        with reading(address, key=f"{pull.name}: source.uri", who=pull.name, refuses=refuses) as connection:
+            return _stream(kept_from_writing(connection), pull, folder)
 
 
 def _stream(connection: Connection, pull: Pull, folder: Path) -> tuple[dict[str, str | None], list[str]]:
@@ -168,21 +132,12 @@ def _arrow(names: Sequence[str], rows: Sequence[Any]) -> pa.Table:
 
     columns: dict[str, Any] = {}
     for index, name in enumerate(names):
-        array = pa.array([_plain(row[index]) for row in rows])
+        array = pa.array([plain(row[index]) for row in rows])
         if not pa.types.is_null(array.type):
             columns[name] = array
     if not columns:
         columns = {"__rows": pa.array([0] * len(rows), pa.int8())}
     return pa.table(columns)
-
-
-def _plain(value: Any) -> Any:
-    from decimal import Decimal
-    from uuid import UUID
-
-    if isinstance(value, Decimal):
-        return float(value)
-    return str(value) if isinstance(value, UUID) else value
 
 
 def _staged(names: Mapping[str, str | None], files: Sequence[str]) -> str:
