@@ -39,7 +39,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "services", lambda: world.services)
     monkeypatch.setattr(settings_module, "settings", lambda: Settings(people={"ann": ("op",)}, environment="staging"))
     monkeypatch.setattr("gauntlet.cli.who.account", lambda: "ann")
-    for steps in ("BEFORE_TRAINING", "JUDGING"):
+    for steps in ("DATA", "JUDGING"):
         monkeypatch.setattr(commands, steps, tuple(named(step.__name__) for step in getattr(commands, steps)))
     for name in ("open_run", "order_derivation", "derive", "register_challenger"):
         monkeypatch.setattr(pipeline, name, named(name))

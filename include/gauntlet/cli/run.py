@@ -25,18 +25,9 @@ Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Read data as known at this time, e.g. 2026-03-01.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
 
-BEFORE_GATES: tuple[Callable[[RunContext], Record], ...] = (
-    pipeline.pull_data,
-    pipeline.check_contract,
-    pipeline.split_data,
-    pipeline.check_leakage,
-    pipeline.train,
-    pipeline.evaluate,
-    pipeline.probe,
-)
-
-BEFORE_TRAINING = BEFORE_GATES[: BEFORE_GATES.index(pipeline.train)]
-JUDGING = BEFORE_GATES[BEFORE_GATES.index(pipeline.train) + 1 :]
+Step = Callable[[RunContext], Record]
+DATA: tuple[Step, ...] = (pipeline.pull_data, pipeline.check_contract, pipeline.split_data, pipeline.check_leakage)
+JUDGING: tuple[Step, ...] = (pipeline.evaluate, pipeline.probe)
 """What is done with a release that is there already."""
 
 
@@ -57,10 +48,7 @@ def run(
         decision = say.task("decide", partial(pipeline.decide, context))
         say.note(f"{decision.action}: {decision.reason}")
         if decision.action is TriggerAction.RETRAIN:
-            for step in BEFORE_GATES:
-                say.task(step.__name__, partial(step, context))
-            _gates(context, say)
-            say.task("register_challenger", partial(pipeline.register_challenger, context))
+            _candidate(context, say, *DATA, pipeline.train, *JUDGING)
         if as_json:
             show_json({"run": context, "decision": decision, "tasks": say.facts})
 
@@ -78,10 +66,7 @@ def copy(
         say = _Sayer(quiet=as_json)
         bring = partial(pipeline.copy_release, model, source, version, by=actor, reason=reason)
         context = say.task("copy", bring)
-        for step in JUDGING:
-            say.task(step.__name__, partial(step, context))
-        _gates(context, say)
-        say.task("register_challenger", partial(pipeline.register_challenger, context))
+        _candidate(context, say, *JUDGING)
         if as_json:
             show_json({"run": context, "tasks": say.facts})
 
@@ -113,10 +98,7 @@ def _derived(model: str, as_of: str | None, reason: str, threshold: float | None
         context = _open(model, as_of, reason, force=False)
         say = _Sayer(quiet=as_json)
         say.task("order_derivation", partial(pipeline.order_derivation, context, threshold))
-        for step in (*BEFORE_TRAINING, pipeline.derive, *JUDGING):
-            say.task(step.__name__, partial(step, context))
-        _gates(context, say)
-        say.task("register_challenger", partial(pipeline.register_challenger, context))
+        _candidate(context, say, *DATA, pipeline.derive, *JUDGING)
         if as_json:
             show_json({"run": context, "tasks": say.facts})
 
@@ -177,6 +159,14 @@ def _open(model: str, as_of: str | None, reason: str, force: bool) -> RunContext
         params={"reason": reason, "as_of": as_of, "force_retrain": force},
         requested_by=caller().name,
     )
+
+
+def _candidate(context: RunContext, say: _Sayer, *steps: Step) -> None:
+    """The steps that make a candidate, then every gate, then its registration."""
+    for step in steps:
+        say.task(step.__name__, partial(step, context))
+    _gates(context, say)
+    say.task("register_challenger", partial(pipeline.register_challenger, context))
 
 
 def _gates(context: RunContext, say: _Sayer) -> None:
