@@ -58,6 +58,8 @@ class Tick(Record):
     reason: str
     requests: int | None
     stable_requests: int | None
+    explored: int = 0
+    """Requests that the exploration reserve has decided."""
     metrics: tuple[MetricVerdict, ...]
 
 
@@ -148,6 +150,7 @@ def _tick(state: RolloutState, before: RolloutState | None) -> Tick:
         reason=state.reason,
         requests=analysis.requests if analysis else None,
         stable_requests=analysis.stable_requests if analysis else None,
+        explored=analysis.explored if analysis else 0,
         metrics=analysis.metrics if analysis else (),
     )
 

@@ -70,7 +70,7 @@ const tickRows = (state, tick, said) => {
     phase(tick.phase),
     percent(tick.weight_ppm),
     tick.outcome ? badge(tick.outcome) : "",
-    tick.requests === null ? "" : `${number(tick.requests)} / ${number(tick.stable_requests)}`,
+    tick.requests === null ? "" : `${number(tick.requests)} / ${number(tick.stable_requests)}${tick.explored ? ` (${number(tick.explored)} explored)` : ""}`,
     el("div", {}, tick.reason, " ", count ? el("button", { type: "button", class: "link small", "aria-expanded": String(open), onclick: toggle }, open ? "hide" : `${count} metrics`) : null),
   );
   if (!open) return [main];
