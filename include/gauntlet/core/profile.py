@@ -11,10 +11,13 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gauntlet.core.column_labels import KEPT, Labels
 from gauntlet.core.column_numbers import Moments, Numbers, Tally, numbers
+
+if TYPE_CHECKING:
+    from gauntlet.core.rank_base import RankBase
 
 __all__ = [
     "FORMAT",
@@ -48,6 +51,8 @@ class Profile:
     """Where the rows came from: model, data set digest, as-of time."""
     scores: Numbers | None = None
     """The champion's scores of rows that its trees have not seen; not among its features, so not a column."""
+    pairs: RankBase | None = None
+    """Levels, spreads and pairs of the heaviest features' ranks: what goes with what."""
 
     def weights(self) -> dict[str, float]:
         """Importances as shares that sum to 1; equal shares when none is known."""
@@ -71,7 +76,8 @@ class Profile:
             theirs = other.columns[name]
             columns[name] = _sum(name, mine, theirs)
         scores = self.scores if self.scores is None or other.scores is None else self.scores + other.scores
-        return Profile(columns, self.rows + other.rows, self.importances, _joined(self, other), self.about, scores)
+        segments = _joined(self, other)
+        return Profile(columns, self.rows + other.rows, self.importances, segments, self.about, scores, self.pairs)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON of the profile."""
@@ -85,6 +91,7 @@ class Profile:
             "about": self.about,
             "columns": {name: _trimmed(column).to_json() for name, column in self.columns.items()},
             "scores": None if self.scores is None else self.scores.to_json(),
+            "pairs": None if self.pairs is None else self.pairs.to_json(),
             "segments": {
                 column: {value: part._to_json() for value, part in parts.items()}
                 for column, parts in self.segments.items()
@@ -101,6 +108,8 @@ class Profile:
 
 
 def _from_json(value: Mapping[str, Any]) -> Profile:
+    from gauntlet.core.rank_base import RankBase
+
     if value["format"] != FORMAT:
         raise ValueError(f"profile format {value['format']!r}; this version reads {FORMAT}")
     columns: dict[str, Column] = {
@@ -110,9 +119,10 @@ def _from_json(value: Mapping[str, Any]) -> Profile:
     segments = {
         column: {name: _from_json(part) for name, part in parts.items()} for column, parts in value["segments"].items()
     }
-    # Profiles of releases that were made before scores were kept have none.
+    # Profiles of releases that were made before scores and pairs were kept have none.
     scores = Numbers.from_json(value["scores"]) if value.get("scores") else None
-    return Profile(columns, value["rows"], value["importances"], segments, value["about"], scores)
+    pairs = RankBase.from_json(value["pairs"]) if value.get("pairs") else None
+    return Profile(columns, value["rows"], value["importances"], segments, value["about"], scores, pairs)
 
 
 def _joined(one: Profile, other: Profile) -> dict[str, dict[str, Profile]]:

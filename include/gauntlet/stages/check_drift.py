@@ -183,13 +183,13 @@ def _compared(
     if section.mode == "exact":
         trained = training_window(services, run, profile)
         judged = measure(profile, current, section, exact_columns(trained, window))
-        return conclude(judged, section, current.rows), *_joint(section, judged, trained, window, past)
+        return conclude(judged, section, current.rows), *_joint(section, judged, profile, window, past)
     judged = measure(profile, current, section)
     features = conclude(judged, section, current.rows)
     open_ones = {one.feature for one in features if straddles(one, section.alpha)}
-    within_reach = _within_reach(services, run, profile) if open_ones or section.joint_pairs else None
-    joint = _joint(section, judged, within_reach, window, past)
-    if not open_ones or within_reach is None:
+    joint = _joint(section, judged, profile, window, past)
+    within_reach = _within_reach(services, run, profile) if open_ones else None
+    if within_reach is None:
         return features, *joint
     exact = exact_columns(within_reach, window, open_ones)
     return conclude(measure(profile, current, section, exact), section, current.rows), *joint
@@ -204,9 +204,9 @@ def _within_reach(services: Services, run: RunContext, profile: Profile) -> Wind
 
 
 def _joint(
-    section: DriftSection, judged: Sequence[Judged], trained: Window | None, window: Path, past: Past
+    section: DriftSection, judged: Sequence[Judged], profile: Profile, window: Path, past: Past
 ) -> tuple[FeatureDrift | None, Moved | None]:
-    """Everything together; without the training rows what goes with what stays open."""
+    """Everything together; where the profile does not say what goes with what, that stays open."""
     from gauntlet.core.drift import parts_of
     from gauntlet.core.joint import heaviest, joint_drift
     from gauntlet.stages.joint_drift import dependence, pairs_moved
@@ -214,13 +214,16 @@ def _joint(
 
     if section.joint is None:
         return None, None
-    parts = heaviest(parts_of(judged))
+    fit = parts_of(judged)
+    parts = heaviest(fit)
     current = Window(window, verified=True)
     alike = dependence(current, [part.name for part in parts])
-    pairs = pairs_moved(trained, current, parts) if trained is not None and section.joint_pairs else None
+    known = profile.pairs is not None and {part.name for part in fit}.issuperset(profile.pairs.features)
+    pairs = pairs_moved(profile, current) if known and section.joint_pairs else None
     found = joint_drift(parts, section, past, alike, pairs)
-    if found is not None and trained is None and section.joint_pairs and found.outcome is not Outcome.FAILED:
-        unseen = "; training rows out of reach: what goes with what was not compared"
+    if found is not None and pairs is None and section.joint_pairs and found.outcome is not Outcome.FAILED:
+        unseen = "; what goes with what was not compared: "
+        unseen += "a column is unfit" if profile.pairs else "the champion's profile does not say it, retrain to get it"
         open_ = {"outcome": Outcome.INCONCLUSIVE, "judged": True, "sentence": found.sentence + unseen}
         found = found.model_copy(update=open_)
     return found, pairs

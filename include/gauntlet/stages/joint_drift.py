@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.stages.arrow_columns import dtype_of, label, numeric
+from gauntlet.stages.arrow_columns import Kind, dtype_of, label, numeric
 from gauntlet.stages.windows import Window
 
 if TYPE_CHECKING:
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from gauntlet.core.joint import Part
     from gauntlet.core.moments import Moved
+    from gauntlet.core.profile import Profile
+    from gauntlet.core.rank_base import RankBase
 
 CODED = 20_000
 """Rows from which the dependence of columns is measured."""
@@ -27,7 +28,7 @@ def dependence(window: Window, names: Sequence[str]) -> NDArray[np.float64]:
     """Pearson's phi squared of every pair of columns by deciles or categories; 0 for a column that is not there."""
     import numpy as np
 
-    from gauntlet.core.joint import contingencies
+    from gauntlet.core.joint_parts import contingencies
 
     columns = [_codes(_values(window, name, CODED)) for name in names]
     if not columns:
@@ -35,26 +36,41 @@ def dependence(window: Window, names: Sequence[str]) -> NDArray[np.float64]:
     return contingencies(np.column_stack(columns), [CODES + 1] * len(columns))
 
 
-def pairs_moved(reference: Window, current: Window, parts: Sequence[Part]) -> Moved | None:
-    """Levels, spreads and pairs of the heaviest features; ``None`` when neither window has rows of them.
+def rank_base(reference: Window, profile: Profile) -> RankBase | None:
+    """Levels, spreads and pairs of the heaviest features of the reference's rows, on ranks that its profile knows."""
+    from gauntlet.core.joint_parts import HELD
+    from gauntlet.core.moments import MOST_FEATURES
+    from gauntlet.core.rank_base import RankBase
 
-    A category counts as its place among the reference's categories by frequency, an unseen one as the rarest.
-    """
-    from gauntlet.core.moments import MOST_FEATURES, Base, components, ranks
+    weights = profile.weights()
+    ordered = sorted((name for name in weights if weights[name] > 0), key=lambda name: (-weights[name], name))
+    held, used = 0.0, []
+    for name in ordered[:MOST_FEATURES]:
+        if held >= HELD:
+            break
+        held += weights[name]
+        used.append(name)
+    ranked = [_ranks(reference, name, profile) for name in used]
+    return RankBase.of(used, [weights[name] for name in used], ranked)
 
-    present = set(reference.open([]).schema_arrow.names) & set(current.open([]).schema_arrow.names)
-    used = [part for part in parts if part.name in present][:MOST_FEATURES]
-    if not used:
+
+def pairs_moved(profile: Profile, current: Window) -> Moved | None:
+    """How levels, spreads and pairs have moved; ``None`` for a profile without them, or a window without a feature."""
+    present = set(current.open([]).schema_arrow.names)
+    if profile.pairs is None or not present.issuperset(profile.pairs.features):
         return None
-    ranked: list[list[NDArray[np.float64]]] = [[], []]
-    for part in used:
-        before, after = _numbers(*(_values(window, part.name, RANKED) for window in (reference, current)))
-        known = _sorted(before)
-        for side, values in zip(ranked, (before, after), strict=True):
-            side.append(ranks(values, known))
-    names, weights = [part.name for part in used], [part.weight for part in used]
-    base = Base.of(components(names, weights, ranked[0]))
-    return base.moved(components(names, weights, ranked[1])) if base is not None else None
+    return profile.pairs.moved([_ranks(current, name, profile) for name in profile.pairs.features])
+
+
+def _ranks(window: Window, name: str, profile: Profile) -> NDArray[np.float64]:
+    """Ranks of a sample of a column among the reference's rows."""
+    from gauntlet.core.profile import Numbers
+    from gauntlet.core.rank_base import ranks_of_labels, ranks_of_numbers
+
+    column, data = profile.columns[name], _values(window, name, RANKED)
+    if isinstance(column, Numbers):
+        return ranks_of_numbers(column, _floats(data))
+    return ranks_of_labels(column.trimmed(), *_texts(data, "boolean" if column.dtype == "boolean" else "categorical"))
 
 
 def _sorted(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,32 +106,15 @@ def _floats(data: pa.ChunkedArray) -> NDArray[np.float64]:
     return values
 
 
-def _texts(data: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str | None]]:
+def _texts(data: pa.ChunkedArray, kind: Kind) -> tuple[NDArray[np.int64], list[str | None]]:
     """Codes (-1: missing) and the categories that they stand for."""
     import numpy as np
     import pyarrow.types as of
 
     whole = data.combine_chunks()
     encoded = whole if of.is_dictionary(whole.type) else whole.dictionary_encode()
-    kind: Any = "boolean" if dtype_of(data.type) == "boolean" else "categorical"
     names = [label(value, kind) for value in encoded.dictionary.to_pylist()]
     return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64), names
-
-
-def _numbers(before: pa.ChunkedArray, after: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    import numpy as np
-
-    if _is_number(before):
-        return _floats(before), _floats(after)
-    codes, names = _texts(before)
-    counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    ordered = sorted(range(len(names)), key=lambda place: (-counts[place], str(names[place])))
-    place_of = {names[place]: float(rank) for rank, place in enumerate(ordered)}
-    found = []
-    for column_codes, column_names in ((codes, names), _texts(after)):
-        table = np.array([np.nan if n is None else place_of.get(n, len(names)) for n in column_names] + [np.nan])
-        found.append(table[column_codes])
-    return found[0], found[1]
 
 
 def _codes(data: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -127,7 +126,7 @@ def _codes(data: pa.ChunkedArray) -> NDArray[np.int64]:
         known = _sorted(values)
         marks = np.unique(np.quantile(known, np.arange(1, CODES) / CODES)) if len(known) else np.empty(0)
         return np.where(np.isnan(values), CODES, np.searchsorted(marks, values, "right"))
-    codes, names = _texts(data)
+    codes, names = _texts(data, "boolean" if dtype_of(data.type) == "boolean" else "categorical")
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     rank = np.full(len(names) + 1, CODES)
     rank[:-1][np.argsort(-counts, kind="stable")] = np.minimum(np.arange(len(names)), CODES - 1)

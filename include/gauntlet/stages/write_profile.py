@@ -36,6 +36,7 @@ def write_profile(
     from dataclasses import replace
 
     from gauntlet.core.profile import Numbers
+    from gauntlet.stages.joint_drift import rank_base
     from gauntlet.stages.windows import Window, frequent, profile_of
 
     spec = services.specs.get(run.model)
@@ -56,7 +57,10 @@ def write_profile(
     }
     known = {name: float(importances.get(name, 0.0)) for name in profile.columns}
     counted = Numbers.from_json(scores) if scores else None
-    content = replace(profile, importances=known, about=about, scores=counted).to_bytes()
+    profile = replace(profile, importances=known, about=about, scores=counted)
+    if spec.drift.joint_pairs is not None:
+        profile = replace(profile, pairs=rank_base(window, profile))
+    content = profile.to_bytes()
     (folder / PROFILE).write_bytes(content)
     return sha256_bytes(content)
 

@@ -6,6 +6,7 @@ import functools
 import html.parser
 import itertools
 import operator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -169,7 +170,7 @@ def test_random_orderings_of_adult_are_silent_together_too(example_data: Path, t
     from gauntlet.core.drift import measure, parts_of
     from gauntlet.core.joint import heaviest, joint_drift
     from gauntlet.stages.arrow_columns import kinds_of
-    from gauntlet.stages.joint_drift import dependence, pairs_moved
+    from gauntlet.stages.joint_drift import dependence, pairs_moved, rank_base
     from gauntlet.stages.windows import Window, counted, profile_of
 
     table = pq.read_table(example_data / "adult.parquet")
@@ -189,7 +190,7 @@ def test_random_orderings_of_adult_are_silent_together_too(example_data: Path, t
             used,
             SECTION.model_copy(update={"joint": 1e-9, "joint_pairs": 1e-9}),
             dependence=dependence(windows[1], [part.name for part in used]),
-            pairs=pairs_moved(windows[0], windows[1], used),
+            pairs=pairs_moved(replace(reference, pairs=rank_base(windows[0], reference)), windows[1]),
         )
         assert found is not None
         assert found.outcome is not Outcome.FAILED, found.sentence

@@ -395,16 +395,30 @@ def test_what_goes_with_what_is_looked_at_and_kept_for_the_next_window(bench: Be
     assert "amount with open_loans" in tied.reason
 
 
-def test_training_rows_out_of_reach_leave_the_pairs_open(bench: Bench) -> None:
-    champion = bench.train(START - 2 * DAY, portfolio(20_000, 1, START - 2 * DAY, days=30))
-    assert champion
-    for path in (bench.folder / "blobs").rglob("train-*.parquet"):
+def test_a_check_reads_no_row_of_the_past(bench: Bench) -> None:
+    """What the champion was trained on is in its profile: an hourly check costs what its own window costs."""
+    bench.train(START - 2 * DAY, portfolio(20_000, 1, START - 2 * DAY, days=30))
+    rows = list((bench.folder / "blobs").rglob("train-*.parquet"))
+    assert rows
+    for path in rows:
         path.unlink()
-    bench.source.table = portfolio(60_000, 5)
+    bench.source.table = portfolio(5000, 5)
+    report = check_drift(bench.services, bench.run(START))
+    assert report.outcome is Outcome.PASSED
+    assert report.means_rows == 5000
+    assert "amount with open_loans" in report.means
+    assert len(bench.source.pulls) == 1
+
+
+def test_a_profile_that_does_not_say_what_goes_with_what_leaves_it_open(bench: Bench) -> None:
+    bench.set_drift(joint_pairs=None)
+    bench.train(START - 2 * DAY, portfolio(9000, 1, START - 2 * DAY, days=30))
+    bench.set_drift()
+    bench.source.table = portfolio(5000, 5)
     report = check_drift(bench.services, bench.run(START))
     assert report.joint is not None
     assert report.joint.outcome is report.outcome is Outcome.INCONCLUSIVE
-    assert "training rows out of reach" in report.reason
+    assert "retrain to get it" in report.reason
     assert (report.means, report.means_rows) == ({}, 0)
 
 

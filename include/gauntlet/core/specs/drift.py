@@ -131,7 +131,7 @@ class DriftSection(Section):
     of everything that the model uses. Beyond: investigate. ``None``: not tested."""
     joint_pairs: float | None = Field(gt=0, default=0.0001)
     """Limit of the mean squared change, in sigma, of levels, spreads and pairs of the ranks of what the model uses.
-    Needs the champion's training rows; ``None``: not tested."""
+    What they were is kept in the profile of champions trained with this set; ``None``: not tested."""
     recurring: Duration | None = None
     """Compare with the window this much earlier too (``7d``, ``365d``): what was so then, recurs."""
     domain_auc: float | None = Field(gt=0.5, lt=1, default=None)
