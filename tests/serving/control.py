@@ -76,7 +76,7 @@ def run_server(config: ServerConfig, fetch: Any, read_routing: Any, report: Any)
 
 def run_impatient_server(config: ServerConfig, fetch: Any, read_routing: Any, report: Any) -> None:
     """A server that waits for a hanging worker less long than it would in production."""
-    from gauntlet.serving import supervisor
+    from gauntlet.serving import workers
 
-    supervisor.LOOK_S, supervisor.HUNG_S = 0.2, 0.7
+    workers.LOOK_S, workers.HUNG_S = 0.2, 0.7
     run_server(config, fetch, read_routing, report)

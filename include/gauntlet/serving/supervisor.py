@@ -1,4 +1,4 @@
-"""The supervisor: keeps workers alive, follows the routing row, prepares releases, answers the admin socket.
+"""The supervisor: has workers, follows the routing row, prepares releases, answers the admin socket.
 
 It never touches a request. Everything it knows that a worker needs is on local disk before a worker is
 told, so a worker can be started again, and the whole server can, with every other service down.
@@ -14,23 +14,19 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess  # noqa: S404  workers and probes are our own modules
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gauntlet.core.errors import GauntletError, InfrastructureError, IntegrityError, Rejection
 from gauntlet.core.records.rollout import Routing, ServedVersion
-from gauntlet.serving.channel import Channel, Gone, Refusal
 from gauntlet.serving.config import ServerConfig
-from gauntlet.serving.journal import now_us, repair
 from gauntlet.serving.layout import Layout
-from gauntlet.serving.releases import Fetch, child_environment, copy_release, how_it_ended, probe_release
+from gauntlet.serving.releases import Fetch, copy_release, probe_release
 from gauntlet.serving.shared import ControlWords
 from gauntlet.serving.snapshot import Snapshot, write_durably
+from gauntlet.serving.workers import Workers
 
 ReadRouting = Callable[[str], Routing]
 """Model to its routing row; may raise when the control database is down."""
@@ -40,26 +36,8 @@ ReportEvent = Callable[[str, str, Mapping[str, Any]], None]
 log = logging.getLogger("gauntlet.serving")
 COMMAND_S = 10.0
 LOAD_S = 60.0
-START_S = 30.0
 APPLY_STEP_S = 0.02
-LOOK_S, HUNG_S = 2.0, 15.0
-"""How often workers are asked whether they live, and how long they have to answer."""
-RESTART_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
-STEADY_S = 30.0
-"""A worker that lived this long starts again without a pause."""
 BACKLOG = 2048
-
-
-@dataclass
-class WorkerProcess:
-    """A running worker as the supervisor sees it."""
-
-    slot: int
-    name: str
-    process: subprocess.Popen[bytes]
-    channel: Channel
-    started: asyncio.Event
-    since: float
 
 
 class Supervisor:
@@ -70,12 +48,10 @@ class Supervisor:
         self._fetch, self._read_routing, self._report_event = fetch, read_routing, report_event
         self.layout = Layout(config.state)
         self.snapshot = Snapshot(self.layout.routing)
-        self.workers: dict[int, WorkerProcess] = {}
         self._known: dict[str, list[ServedVersion]] = {model: [] for model in config.models}
         self._locks = {model: asyncio.Lock() for model in config.models}
         self._current: dict[str, Routing] = {}
         self._told: dict[tuple[str, str], str] = {}
-        self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- life --------------------------------------------------------------------------------------
@@ -84,15 +60,14 @@ class Supervisor:
         """Serve until ``until`` is set."""
         self._lock_state()
         self.words = ControlWords(self.layout.words, self.config.models)
-        self.server_id = _server_id(self.config.state)
-        self._repair_journal()
+        server_id = _server_id(self.config.state)
         self._restore()
         self._listening = _listen(self.config)
         write_durably(self.layout.config, json.dumps(self.config.to_json()).encode())
-        await asyncio.gather(*(self._start(slot) for slot in range(self.config.workers)))
+        self.workers = Workers(self.config, server_id, self._listening.fileno(), self.report)
+        await self.workers.start()
         self._write_address()
         self._keep(self._poll())
-        self._keep(self._look_after())
         try:
             await until.wait()
         finally:
@@ -107,20 +82,6 @@ class Supervisor:
             raise InfrastructureError(
                 f"another model server uses {self.config.state}; stop it or give this one its own folder"
             ) from None
-
-    def _repair_journal(self) -> None:
-        for model in self.config.models:
-            for folder in sorted((self.config.journal / model).glob(f"{self.server_id}-*")):
-                self._repair_folder(model, folder)
-
-    def _repair_folder(self, model: str, folder: Path) -> None:
-        try:
-            mended = repair(folder)
-        except OSError as error:
-            self.report("journal_error", model, {"reason": f"{folder} could not be repaired: {error}"})
-            return
-        if mended:
-            self.report("journal_repaired", model, {"segments": [str(path) for path in mended]})
 
     def _restore(self) -> None:
         for model, entries in self.layout.read_releases().items():
@@ -143,110 +104,12 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _stop(self) -> None:
-        self._stopping = True
         for task in list(self._tasks):
             task.cancel()
-        for worker in self.workers.values():
-            worker.process.terminate()
-        await asyncio.to_thread(self._reap)
+        await self.workers.stop()
         self._listening.close()
         self.layout.address.unlink(missing_ok=True)
         self._lock_file.close()
-
-    def _reap(self) -> None:
-        deadline = time.monotonic() + 10
-        for worker in self.workers.values():
-            try:
-                worker.process.wait(max(deadline - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-
-    # ---- workers -----------------------------------------------------------------------------------
-
-    async def _start(self, slot: int) -> WorkerProcess:
-        name = f"{self.server_id}-{slot}-{now_us()}"
-        ours, theirs = socket.socketpair()
-        descriptors = (self._listening.fileno(), theirs.fileno())
-        command = [
-            *(sys.executable, "-m", "gauntlet.serving.worker"),
-            *("--config", str(self.layout.config), "--slot", str(slot), "--name", name),
-            *("--listen", str(descriptors[0]), "--control", str(descriptors[1])),
-        ]
-        process = subprocess.Popen(command, pass_fds=descriptors, env=child_environment(), stdin=subprocess.DEVNULL)
-        theirs.close()
-        started = asyncio.Event()
-
-        async def refuse(operation: str, _: dict[str, Any]) -> None:  # noqa: RUF029  the channel awaits it
-            raise ValueError(f"workers do not ask for {operation}")
-
-        def event(told: dict[str, Any]) -> None:
-            if told["kind"] == "started":
-                started.set()
-            else:
-                self.report(told["kind"], told["model"], told["detail"])
-
-        channel = await Channel.open(ours, refuse, event)
-        worker = WorkerProcess(slot, name, process, channel, started, time.monotonic())
-        self.workers[slot] = worker
-        self._keep(self._watch(worker))
-        try:
-            await asyncio.wait_for(started.wait(), START_S)
-        except TimeoutError:
-            self.report("worker_slow_start", "", {"worker": name, "seconds": START_S})
-        return worker
-
-    async def _watch(self, worker: WorkerProcess) -> None:
-        await worker.channel.run()
-        code = await asyncio.to_thread(worker.process.wait)
-        worker.started.set()
-        if self._stopping:
-            return
-        self.report("worker_ended", "", {"worker": worker.name, "how": how_it_ended(code)})
-        for model in self.config.models:
-            for folder in sorted((self.config.journal / model).glob(f"{worker.name}*")):
-                self._repair_folder(model, folder)
-        self._deaths = 0 if time.monotonic() - worker.since > STEADY_S else getattr(self, "_deaths", 0) + 1
-        await asyncio.sleep(RESTART_S[min(self._deaths, len(RESTART_S) - 1)])
-        await self._start(worker.slot)
-
-    async def _look_after(self) -> None:
-        """End workers that no longer answer: they are started again from disk."""
-        model = next(iter(self.config.models))
-        while True:
-            await asyncio.sleep(LOOK_S)
-            for worker in self._alive():
-                try:
-                    await worker.channel.ask("state", HUNG_S, model=model)
-                except Gone:
-                    if not worker.channel.closed:
-                        self.report("worker_hung", "", {"worker": worker.name, "seconds": HUNG_S})
-                        worker.process.kill()
-                except Refusal as refusal:
-                    self._tell_once("worker_refuses", model, f"{worker.name}: {refusal}")
-
-    def _alive(self) -> list[WorkerProcess]:
-        return [one for one in self.workers.values() if one.process.poll() is None and not one.channel.closed]
-
-    async def _ask_all(self, operation: str, timeout_s: float, **arguments: Any) -> list[Any]:
-        """Ask every worker that lives; one that dies meanwhile starts from disk and needs no telling."""
-        workers = self._alive()
-        if not workers:
-            raise InfrastructureError("no worker is alive; the server's log says why")
-        asked = (worker.channel.ask(operation, timeout_s, **arguments) for worker in workers)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        results = []
-        for worker, answer in zip(workers, answers, strict=True):
-            if isinstance(answer, Gone):
-                if not worker.channel.closed:
-                    raise InfrastructureError(f"worker {worker.name}: {answer}") from answer
-            elif isinstance(answer, Refusal):
-                raise IntegrityError(f"worker {worker.name}: {answer}") from answer
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                results.append(answer)
-        return results
 
     # ---- releases ----------------------------------------------------------------------------------
 
@@ -269,7 +132,7 @@ class Supervisor:
                 shutil.rmtree(folder, ignore_errors=True)
             self.report("release_refused", model, {"version_id": served.version_id, "reason": str(error)})
             raise
-        await self._ask_all("load", LOAD_S, model=model, served=served.model_dump())
+        await self.workers.ask_all("load", LOAD_S, model=model, served=served.model_dump())
         self._remember(model, served)
         return measured
 
@@ -303,7 +166,9 @@ class Supervisor:
         gone = {served.release_digest for served in cold}
         self._known[model] = [served for served in self._known[model] if served.release_digest not in gone]
         self.layout.write_releases(self._known)
-        await self._ask_all("keep", COMMAND_S, model=model, digests=[one.release_digest for one in self._known[model]])
+        await self.workers.ask_all(
+            "keep", COMMAND_S, model=model, digests=[one.release_digest for one in self._known[model]]
+        )
         for digest in gone:
             shutil.rmtree(self.layout.release(digest), ignore_errors=True)
 
@@ -369,22 +234,14 @@ class Supervisor:
     async def reports(self, model: str) -> list[dict[str, Any]]:
         """What each worker serves now."""
         self._check_model(model)
-        return await self._ask_all("state", COMMAND_S, model=model)
+        return await self.workers.ask_all("state", COMMAND_S, model=model)
 
     async def predict(self, model: str, rows: list[dict[str, Any]], version_id: str | None) -> list[float]:
         """Scores from one worker, outside traffic."""
         self._check_model(model)
-        alive = self._alive()
-        if not alive:
-            raise InfrastructureError("no worker is alive; the server's log says why")
-        try:
-            scores: list[float] = await secrets.choice(alive).channel.ask(
-                "predict", COMMAND_S, model=model, rows=rows, version_id=version_id
-            )
-        except Refusal as refusal:
-            raise Rejection(str(refusal)) from refusal
-        except Gone as gone:
-            raise InfrastructureError(f"the worker has gone: {gone}") from gone
+        scores: list[float] = await self.workers.ask_any(
+            "predict", COMMAND_S, model=model, rows=rows, version_id=version_id
+        )
         return scores
 
     def _check_model(self, model: str) -> None:
