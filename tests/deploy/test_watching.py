@@ -162,3 +162,22 @@ def test_a_workflow_fits_its_schema(path: Path) -> None:
         env=os.environ | {"PATH": tools},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_audit_of_dependencies_fails_when_it_audited_nothing() -> None:
+    (command,) = re.findall(r"pip-audit==\S+ (.*)", (ROOT / ".github/workflows/check.yml").read_text())
+    assert {"--strict", "--require-hashes"} <= set(command.split())
+
+
+@pytest.mark.soak
+def test_the_bill_of_materials_names_every_locked_package(tmp_path: Path) -> None:
+    """By the very command of the workflow."""
+    text = (ROOT / ".github/workflows/check.yml").read_text()
+    (arguments,) = re.findall(r"cyclonedx-py (.*)", text)
+    tool = Path(sys.executable).with_name("cyclonedx-py")
+    words = [str(tmp_path / "sbom.json") if word == "sbom.json" else word for word in arguments.split()]
+    subprocess.run([str(tool), *words], cwd=ROOT, check=True, capture_output=True)
+    named = {one["purl"] for one in json.loads((tmp_path / "sbom.json").read_text())["components"]}
+    locked = re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert len(locked) > 100
+    assert {f"pkg:pypi/{name}@{version}" for name, version in locked} <= {each.split("?")[0] for each in named}

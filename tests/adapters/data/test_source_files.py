@@ -24,6 +24,7 @@ from gauntlet.adapters.source_files import FileSource
 from gauntlet.adapters.sources import SOURCES, Reading, all_sources, open_source
 from gauntlet.core.errors import DataRejected, InfrastructureError, SpecError
 from gauntlet.core.ports import PulledData
+from gauntlet.core.specs.source import SourceSection
 
 VARIABLE = "GAUNTLET_TEST_SOURCE"
 Pull = Callable[..., PulledData]
@@ -414,7 +415,7 @@ def test_a_computed_column_cannot_hide_a_real_one(pull: Pull) -> None:
 
 
 def test_every_kind_of_the_spec_is_registered(tmp_path: Path) -> None:
-    assert set(SOURCES) == {"files", "sql"}
+    assert set(SOURCES) == set(SourceSection.model_fields["kind"].annotation.__args__)
     assert set(all_sources(Reading(tmp_path))) == set(SOURCES)
     with pytest.raises(SpecError, match="unknown source kind 'file': did you mean 'files'"):
         open_source("file", Reading(tmp_path))
