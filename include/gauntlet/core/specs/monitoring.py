@@ -50,8 +50,8 @@ class ModelLayerSection(Section):
 class SliceAuditSection(Section):
     """Once in a while, everybody who was served: whom does the model serve worse than the others?
 
-    Limits are those of the layer: ``monitoring.model.slice_drop`` for declared slices, ``drift.performance.calibration``
-    for those that are searched for.
+    Limits are known already: ``monitoring.model.slice_drop`` for declared slices, ``drift.performance.calibration`` for
+    those that are searched for.
     """
 
     every: Duration = Field(default="7d", validate_default=True)
