@@ -23,7 +23,11 @@ def drift(
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Leave out this column.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare any two files, column by column, without a spec. Exit code 1 when something drifted."""
+    """Compare any two files, column by column, without a spec.
+
+    Ends with 1 when something drifted, a column is in one file only, or there is too little to tell.
+    What is not compared is named.
+    """
     from gauntlet.stages.drift_files import compare_files
 
     with exit_codes(), Progress(console=err, transient=True, disable=as_json) as bar:
@@ -44,6 +48,8 @@ def drift(
     else:
         rows = [(each.feature, each.outcome, each.sentence) for each in report.features]
         show_table("", ("column", "outcome", "finding"), rows)
+        for left in report.left_out:
+            out.print(f"not compared: {left.column}: {left.why}", markup=False)
         out.print(f"{report.action}: {report.reason}", markup=False)
     raise typer.Exit(DONE if report.outcome.satisfied else REJECTED)
 

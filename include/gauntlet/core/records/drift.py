@@ -98,6 +98,13 @@ class PerformanceDrift(Record):
     sentence: str
 
 
+class LeftOut(Record):
+    """A column that was not compared, and why."""
+
+    column: str
+    why: str
+
+
 class DriftReport(Record):
     """One drift check: the current window against the champion's profile."""
 
@@ -145,6 +152,8 @@ class DriftReport(Record):
     """Whether a classifier can tell the windows apart."""
     label: FeatureDrift | None = None
     """Label change, from rows whose labels have matured; kept apart from covariate change."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Columns of two files that nothing is claimed of."""
     page_uri: str | None
     page_sha256: str | None
     data_uri: str | None
