@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gauntlet.core.duration import Duration
+from gauntlet.core.errors import SpecError
 from gauntlet.core.roles import ADMIN, USER, with_overrides
 
 
@@ -88,8 +89,8 @@ class Settings(BaseSettings):
     role: str | None = None
     """The role of everybody ``people`` does not name; unset: ``admin`` in dev, ``user`` elsewhere."""
     shared_account: bool = False
-    """Whether several people use one account at the command line. Then a typed name counts as who it says, for roles and
-    where two people are wanted, and nothing proves it; else all that is typed under one account is one person's."""
+    """Whether several people use one account at the command line. Then a typed name counts as who it says, for roles
+    and where two people are wanted, and nothing proves it; else all that is typed under one account is one person's."""
     environments: dict[str, Environment] = {}
     """Other environments that releases are copied from: ``{"staging": {"home": "/srv/staging"}}``."""
     policy: dict[str, tuple[str, ...]] = {}
@@ -147,5 +148,20 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process.
+
+    Raises:
+        SpecError: a variable that cannot be used, by its name; what it holds is not shown, it may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        found = [f"GAUNTLET_{_variable(one['loc'])}: {one['msg']}" for one in error.errors(include_input=False)]
+        raise SpecError("; ".join(found)) from None
+    except SettingsError as error:
+        raise SpecError(f"GAUNTLET_*: {error}; write it as JSON") from None
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    first, *rest = (str(part) for part in place)
+    return ".".join([first.upper(), *rest])

@@ -235,6 +235,9 @@ def test_a_line_that_is_nobodys_cannot_be_stopped(world: World, command_line) ->
         def get(self, model: str):
             raise SpecError(f"unknown model {model!r}")
 
+        def names(self) -> tuple[str, ...]:
+            return ()
+
     object.__setattr__(world.services, "specs", Strict())
     assert command_line("line", "stop", "nosuch", "--reason", "typo", eve=("admin",)).exit_code == 2
 

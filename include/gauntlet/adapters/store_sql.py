@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -82,13 +83,20 @@ class Database:
             yield
         except IntegrityError as error:
             raise Conflict(f"control database {self._name}: somebody else wrote first: {error.orig}") from error
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            # SQLite's own errors come bare while a connection is being prepared.
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise InfrastructureError(f"control database {self._name}: {cause}") from error
 
 
 def _checked(url: str) -> URL:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        # Not the URL itself: it may hold a password.
+        raise SpecError(
+            "control database: GAUNTLET_DATABASE_URL is no database URL; write sqlite:///path or postgresql://…"
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")

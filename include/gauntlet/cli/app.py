@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from gauntlet.cli import (
     config,
@@ -19,9 +22,21 @@ from gauntlet.cli import (
     serve,
     watch,
 )
+from gauntlet.cli.console import exit_codes
+
+
+class Commands(TyperGroup):
+    """All commands; whatever one of them raises on purpose, or the disk does, is one line and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # Typer's context is Click's
+        """Run the command that was named."""
+        with exit_codes():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="gauntlet",
+    cls=Commands,
     help=__import__("gauntlet").__doc__,
     no_args_is_help=True,
     add_completion=False,

@@ -81,7 +81,10 @@ def moment_of(option: str, text: str) -> datetime:
 
 @contextmanager
 def exit_codes() -> Generator[None]:
-    """Turn errors made on purpose into one line and an exit code; anything else is a defect and shows itself."""
+    """Turn errors made on purpose, and those of disks and networks, into one line and an exit code.
+
+    Anything else is a defect and shows itself.
+    """
     try:
         yield
     except SpecError as error:
@@ -90,6 +93,11 @@ def exit_codes() -> Generator[None]:
         _leave(error, UNAVAILABLE)
     except GauntletError as error:
         _leave(error, REJECTED)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _leave(InfrastructureError(f"{where}{error.strerror or error}"), UNAVAILABLE)
     except KeyboardInterrupt:
         err.print("interrupted")
         raise typer.Exit(INTERRUPTED) from None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json
+from gauntlet.cli.model import Model, ModelOrAll
 from gauntlet.cli.who import BY, authorized
 from gauntlet.core.freeze import NAMES
 from gauntlet.core.roles import Action
@@ -15,8 +16,6 @@ freeze = typer.Typer(help="The freeze calendar.", no_args_is_help=True)
 line = typer.Typer(
     help="Stop the line: nothing trains, nothing goes forward; rolling back stays.", no_args_is_help=True
 )
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
-ForModel = Annotated[str | None, typer.Argument(help="Name of a model spec; none: every model.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
 By = Annotated[str, typer.Option("--by", help=BY)]
 
@@ -60,13 +59,13 @@ def override(model: Model, reason: Why, by: By = "", as_json: AsJson = False) ->
 
 
 @line.command()
-def stop(reason: Why, model: ForModel = None, by: By = "", as_json: AsJson = False) -> None:
+def stop(reason: Why, model: ModelOrAll = None, by: By = "", as_json: AsJson = False) -> None:
     """Stop the line of a model, or of all."""
     _set(model, reason, by, as_json, stopped=True)
 
 
 @line.command()
-def resume(reason: Why, model: ForModel = None, by: By = "", as_json: AsJson = False) -> None:
+def resume(reason: Why, model: ModelOrAll = None, by: By = "", as_json: AsJson = False) -> None:
     """Let a stopped line run again."""
     _set(model, reason, by, as_json, stopped=False)
 

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, moment_of, out, show_json, show_table
+from gauntlet.cli.model import Model, OnlyModel
 
 audit = typer.Typer(help="The hash-chained audit log.", no_args_is_help=True)
-ForModel = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 
 
 def explain(
     subject: Annotated[str, typer.Argument(help="A run id, a version id, a registry version, or champion.")],
-    model: ForModel = None,
+    model: OnlyModel = None,
     as_json: AsJson = False,
 ) -> None:
     """Say why a version serves, or why a run ended as it did."""
@@ -31,7 +31,7 @@ def explain(
 
 
 def history(
-    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    model: Model,
     at: Annotated[str | None, typer.Option("--at", help="Which version answered at this time (ISO 8601).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +63,7 @@ def _s(seconds: float | None) -> str:
 
 def trace(
     subject: Annotated[str, typer.Argument(help="A prediction id, version, snapshot digest or run.")],
+    model: OnlyModel = None,
     as_json: AsJson = False,
 ) -> None:
     """Walk from a prediction to its version, gates, run, data and trigger; or the other way."""
@@ -70,7 +71,7 @@ def trace(
     from gauntlet.stages.trace import trace as walk
 
     with exit_codes():
-        steps = walk(services(), subject)
+        steps = walk(services(), subject, model)
     if as_json:
         show_json(steps)
     else:
@@ -96,7 +97,7 @@ def verify(as_json: AsJson = False) -> None:
 
 
 @audit.command("log")
-def log(model: ForModel = None, limit: Annotated[int, typer.Option(help="Newest entries to show.")] = 50) -> None:
+def log(model: OnlyModel = None, limit: Annotated[int, typer.Option(help="Newest entries to show.")] = 50) -> None:
     """Show the newest entries."""
     from gauntlet.bootstrap import services
 

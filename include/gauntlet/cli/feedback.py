@@ -8,10 +8,9 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.model import Model
 from gauntlet.core.errors import MissingRecord
 from gauntlet.core.records.feedback import AuditedSlice, Counterfactual, CounterfactualPart, Flips
-
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 
 
 def slices(

@@ -8,10 +8,10 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.model import Model, ModelOption
 from gauntlet.cli.who import authorized
 from gauntlet.core.roles import Action
 
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 Version = Annotated[str, typer.Argument(help="A version: 7, v7, or its id.")]
 
 retention = typer.Typer(help="What is kept, and what may go.", no_args_is_help=True)
@@ -51,7 +51,7 @@ def apply_now(model: Model, as_json: AsJson = False) -> None:
 
 def pin(
     version: Version,
-    model: Annotated[str, typer.Option("--model", help="Name of a model spec.")],
+    model: ModelOption,
     reason: Annotated[str, typer.Option("--reason", help="Why; recorded.")],
     remove: Annotated[bool, typer.Option("--remove", help="Let it age again.")] = False,
     as_json: AsJson = False,
@@ -85,7 +85,7 @@ def janitor(model: Model, as_json: AsJson = False) -> None:
 
 def reproduce(
     version: Version,
-    model: Annotated[str, typer.Option("--model", help="Name of a model spec.")],
+    model: ModelOption,
     as_json: AsJson = False,
 ) -> None:
     """Train a version again from its spec, snapshot and split, and compare the trees."""

@@ -9,6 +9,7 @@ import typer
 from rich.progress import Progress
 
 from gauntlet.cli.console import DONE, REJECTED, AsJson, err, exit_codes, out, show_json, show_table, write_file
+from gauntlet.cli.model import Model
 from gauntlet.core.errors import SpecError
 
 gates = typer.Typer(help="The gates themselves.", no_args_is_help=True)
@@ -56,7 +57,7 @@ def drift(
 
 @gates.command()
 def selftest(
-    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    model: Model,
     run: Annotated[str | None, typer.Option("--run", help="A finished run; default: the newest that trained.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +116,7 @@ def plan(
 
 @ab.command()
 def report(
-    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    model: Model,
     as_json: AsJson = False,
 ) -> None:
     """What the newest rollout says about every metric, canary against stable.

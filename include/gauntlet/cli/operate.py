@@ -10,10 +10,9 @@ import typer
 from gauntlet import pipeline
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
 from gauntlet.cli.head_start import REQUEST
+from gauntlet.cli.model import Model
 from gauntlet.cli.who import authorized
 from gauntlet.core.roles import Action
-
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 
 
 def rollback(
@@ -82,7 +81,7 @@ def drill(model: Model, as_json: AsJson = False) -> None:
 
 
 def golive(
-    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    model: Model,
     as_json: AsJson = False,
 ) -> None:
     """Go through the eight phases to production. Ends with 1 and what to do while anything is missing."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.cli.model import Model
 from gauntlet.cli.who import BY, authorized, caller
 from gauntlet.core.duration import parse_duration
 from gauntlet.core.errors import SpecError
@@ -15,7 +16,6 @@ from gauntlet.core.records.rollout import CommandKind
 from gauntlet.core.records.signoff import Topic
 from gauntlet.core.roles import Action
 
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 Run = Annotated[str, typer.Option("--run", help="Id of the run that registered the candidate.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
 

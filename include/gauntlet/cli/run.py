@@ -13,6 +13,7 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.cli.model import Model
 from gauntlet.cli.who import authorized, caller
 from gauntlet.core.errors import Conflict, DeploymentHeld, GateFailed, Rejection
 from gauntlet.core.records.base import Record
@@ -21,7 +22,6 @@ from gauntlet.core.roles import Action
 from gauntlet.core.specs.rollout import stage_name
 
 T = TypeVar("T", bound=Record | None)
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Read data as known at this time, e.g. 2026-03-01.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded.")]
 

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from gauntlet import pipeline
 from gauntlet.cli.console import AsJson, exit_codes, out, show_json
+from gauntlet.cli.model import Model
+from gauntlet.core.errors import SpecError
 
 
 def score(
-    model: Annotated[str, typer.Argument(help="Name of a model spec.")],
+    model: Model,
     source: Annotated[str, typer.Argument(help="Parquet: a file, a folder, or a pattern in quotes.")],
     target: Annotated[Path, typer.Argument(help="Folder for the scores, one file per source file.")],
     keep: Annotated[list[str] | None, typer.Option("--keep", help="A column to copy beside the scores.")] = None,
@@ -26,13 +29,16 @@ def score(
     from gauntlet.core.specs.batch import BatchSection
 
     with exit_codes():
-        section = BatchSection(
-            source=source,
-            target=str(target),
-            keep=tuple(keep or ()),
-            challenger=challenger,
-            max_rejected_share=max_rejected,
-        )
+        try:
+            section = BatchSection(
+                source=source,
+                target=str(target),
+                keep=tuple(keep or ()),
+                challenger=challenger,
+                max_rejected_share=max_rejected,
+            )
+        except ValidationError as error:
+            raise SpecError("; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())) from None
         scores = pipeline.score_files(model, section)
     if as_json:
         show_json(scores)

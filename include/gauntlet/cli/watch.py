@@ -9,14 +9,13 @@ import typer
 
 from gauntlet import pipeline
 from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_json, show_table
+from gauntlet.cli.model import Model
 from gauntlet.cli.who import caller
 from gauntlet.core.errors import LayerUnhealthy
 from gauntlet.core.monitoring import is_asked
 from gauntlet.core.records.incident import Triage
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.run import RunContext
-
-Model = Annotated[str, typer.Argument(help="Name of a model spec.")]
 
 
 def monitor(
