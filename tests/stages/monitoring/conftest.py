@@ -6,6 +6,7 @@ application. A fault changes what the warehouse holds or what was answered, from
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,23 @@ class Fault:
 
 
 @dataclass
+class OnceAsked:
+    """The real source of a warehouse that stays as it is: what was read once is kept for the next test."""
+
+    inner: Any
+    folder: Path
+    known: dict[tuple[str, ...], PulledData] = field(default_factory=dict)
+
+    def pull(self, spec: ModelSpec, since: datetime | None, until: datetime, *, labelled: bool, to: Path) -> PulledData:
+        asked = (spec.model_dump_json(), str(since), str(until), str(labelled))
+        if asked not in self.known:
+            kept = self.folder / f"pulled-{len(self.known)}.parquet"
+            self.known[asked] = self.inner.pull(spec, since, until, labelled=labelled, to=kept)
+        shutil.copyfile(self.known[asked].path, to)
+        return replace(self.known[asked], path=to)
+
+
+@dataclass
 class FaultySource:
     """The real source, its rows changed by the faults; the file keeps its order and its checksums."""
 
@@ -125,6 +143,8 @@ class Journal:
     scorer: Any
     version: ServedVersion
     folder: Path
+    calm: dict[datetime, pa.Table]
+    """Days without a fault, as every test sees them."""
     days: dict[datetime, pa.Table] = field(default_factory=dict)
 
     def read(self, model: str, since: datetime, until: datetime, rollout: str | None = None) -> pa.Table:
@@ -132,12 +152,20 @@ class Journal:
         parts = []
         while start <= until:
             if start not in self.days:
-                self.days[start] = self._answered(start)
+                self.days[start] = self._day(start)
             parts.append(self.days[start])
             start += DAY
         table = pa.concat_tables(parts)
         inside = pc.and_(pc.greater_equal(table["at"], since), pc.less_equal(table["at"], until))
         return table.filter(inside)
+
+    def _day(self, day: datetime) -> pa.Table:
+        changed = [fault for fault in self.faults if fault.sent is not None or fault.answers is not None]
+        if any(fault.since < day + DAY and day < fault.until for fault in changed):
+            return self._answered(day)
+        if day not in self.calm:
+            self.calm[day] = self._answered(day)
+        return self.calm[day]
 
     def _answered(self, day: datetime) -> pa.Table:
         """A day's requests. What was asked is known at once: the warehouse learns it later."""
@@ -278,6 +306,8 @@ class Trained:
     store: MemoryStore
     version: ServedVersion
     world: World
+    source: OnceAsked
+    calm: dict[datetime, pa.Table] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +354,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     version = ServedVersion(
         version=1, version_id=release.version_id, release_uri=release.uri, release_digest=release.digest
     )
-    yield Trained(folder, spec, store, version, world)
+    (folder / "asked").mkdir()
+    yield Trained(folder, spec, store, version, world, OnceAsked(real.sources["files"], folder / "asked"))
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
@@ -341,7 +372,7 @@ def production(trained: Trained, tmp_path: Path) -> Production:
         Settings(home=trained.folder / "g", models=trained.folder / "models", mlflow_url=f"sqlite:///{tmp_path}/m.db")
     )
     faults: list[Fault] = []
-    source = FaultySource(real.sources["files"], faults)
+    source = FaultySource(trained.source, faults)
     folder = real.blobs.fetch_folder(trained.version.release_uri, trained.version.release_digest)
     scorer = real.scorers.load(folder)
     routing = Routing(
@@ -369,7 +400,9 @@ def production(trained: Trained, tmp_path: Path) -> Production:
         routing=cast(Any, SimpleNamespace(read=lambda _model: routing)),
         sources={"files": source},
         server=server,
-        journal=cast(Any, Journal(real.sources["files"], trained.spec, faults, scorer, trained.version, tmp_path)),
+        journal=cast(
+            Any, Journal(trained.source, trained.spec, faults, scorer, trained.version, tmp_path, trained.calm)
+        ),
         notifiers=(pager,),
         queries=ProductQueries(tmp_path),
         scratch=tmp_path / "scratch",
