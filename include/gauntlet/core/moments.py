@@ -9,7 +9,7 @@ from few rows on; how alike the components are is measured on the reference.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,8 @@ MOST_FEATURES = 20
 LEAST_OWN = 0.5
 """In sigma: what a component says of its own is not measured finer than this."""
 RIDGE = 1e-6
+SPREAD = 1e-6
+"""In sigma of a uniform rank: what wanders less is constant."""
 
 
 @dataclass(frozen=True)
@@ -179,30 +181,51 @@ class Base:
     blank: Combined
 
     @staticmethod
-    def of(before: Components) -> Base | None:
+    def of(*before: Components) -> Base | None:
         """``None`` without rows, weight or spread. Costs ``components^2`` times the rows."""
-        m = len(before.values)
-        sigma = before.values.std(axis=0) if m else np.zeros(len(before.names))
-        used = np.flatnonzero((sigma > 1e-9) & (before.weights > 0))
-        if m < 2 or not len(used):
+        return Base.gathered(before)
+
+    @staticmethod
+    def gathered(blocks: Iterable[Components]) -> Base | None:
+        """The same from blocks of rows, one of which is held at a time. Components are bounded, so sums are exact."""
+        m, total, products = 0, np.zeros(1), np.zeros((1, 1))
+        like: Components | None = None
+        for block in blocks:
+            like = block
+            m += len(block.values)
+            total = total + block.values.sum(axis=0)
+            products = products + block.values.T @ block.values
+        if like is None or m < 2:
             return None
-        weights = before.weights[used] / before.weights[used].sum()
-        mean = before.values[:, used].mean(axis=0)
-        standard = ((before.values[:, used] - mean) / sigma[used]).astype(np.float32)
-        together = (standard.T @ standard).astype(np.float64) / m
-        own = _own(together, used.tolist(), before.beside)
+        center = total / m
+        spread = products / m - np.outer(center, center)
+        sigma = np.sqrt(np.maximum(spread.diagonal(), 0.0))
+        used = np.flatnonzero((sigma > SPREAD) & (like.weights > 0))
+        if not len(used):
+            return None
+        weights = like.weights[used] / like.weights[used].sum()
+        together = spread[np.ix_(used, used)] / np.outer(sigma[used], sigma[used])
+        own = _own(together, used.tolist(), like.beside)
         covariance = own @ together @ own.T
         alike = np.square(covariance)
         variance, reach = float(2 * weights @ alike @ weights), float((alike @ weights).max())
         blank = Combined(0.0, float(weights @ covariance.diagonal()), variance, reach, 1.0, m, 0, {})
-        return Base(tuple(before.names[place] for place in used), weights, used, mean, sigma[used], own, blank)
+        names = tuple(like.names[place] for place in used)
+        return Base(names, weights, used, center[used], sigma[used], own, blank)
 
-    def moved(self, after: Components) -> Moved | None:
+    def moved(self, *after: Components) -> Moved | None:
         """How far a window has moved; ``None`` without rows."""
-        n = len(after.values)
+        return self.moved_to(after)
+
+    def moved_to(self, blocks: Iterable[Components]) -> Moved | None:
+        """The same from blocks of rows, one of which is held at a time."""
+        n, total = 0, np.zeros(len(self.names))
+        for block in blocks:
+            n += len(block.values)
+            total += block.values.sum(axis=0)[self.places]
         if not n:
             return None
-        shift = self.own @ ((after.values[:, self.places].mean(axis=0) - self.mean) / self.sigma)
+        shift = self.own @ ((total / n - self.mean) / self.sigma)
         return Moved(self.names, self.weights, shift, _summed(self.names, self.weights, shift, self.blank, n))
 
 

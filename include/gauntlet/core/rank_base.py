@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from gauntlet.core.axis import Floats, pack, unpack
 from gauntlet.core.column_labels import Labels
 from gauntlet.core.column_numbers import Numbers
 from gauntlet.core.joint_sum import Combined
-from gauntlet.core.moments import Base, Moved, components
+from gauntlet.core.moments import Base, Components, Moved, components
+
+BLOCK = 1 << 13
 
 
 def ranks_of_numbers(column: Numbers, values: Floats) -> Floats:
@@ -56,6 +58,12 @@ def ranks_of_labels(column: Labels, codes: NDArray[np.int64], names: Sequence[st
     return np.array([*table, 0.0])[codes]
 
 
+def _blocks(features: Sequence[str], weights: Sequence[float], ranked: Sequence[Floats]) -> Iterator[Components]:
+    """Components of some rows at a time: those of a hundred thousand would be more than all that was read."""
+    for start in range(0, len(ranked[0]), BLOCK):
+        yield components(features, weights, [one[start : start + BLOCK] for one in ranked])
+
+
 @dataclass(frozen=True)
 class RankBase:
     """The heaviest features with their weights, and the components of their ranks."""
@@ -67,12 +75,12 @@ class RankBase:
     @staticmethod
     def of(features: Sequence[str], weights: Sequence[float], ranked: Sequence[Floats]) -> RankBase | None:
         """From the ranks of training rows; ``None`` when nothing in them has a spread."""
-        base = Base.of(components(features, weights, ranked)) if features else None
+        base = Base.gathered(_blocks(features, weights, ranked)) if features else None
         return None if base is None else RankBase(tuple(features), tuple(weights), base)
 
     def moved(self, ranked: Sequence[Floats]) -> Moved | None:
         """How far a window has moved, from the ranks of the same features in the same order."""
-        return self.base.moved(components(self.features, self.weights, ranked))
+        return self.base.moved_to(_blocks(self.features, self.weights, ranked))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON form; arrays are packed."""
