@@ -307,7 +307,7 @@ def tidy(model: str) -> JanitorReport:
 
 def plan_retention(model: str) -> RetentionPlan:
     """What would be kept and why, and what may go; nothing is deleted."""
-    from gauntlet.stages.retention import plan_retention as stage
+    from gauntlet.stages.plan_retention import plan_retention as stage
 
     return stage(_services(), model)
 

@@ -58,7 +58,7 @@ def pin(
 ) -> None:
     """Keep a version whatever its age."""
     from gauntlet.bootstrap import services
-    from gauntlet.stages.retention import pin_version
+    from gauntlet.stages.pins import pin_version
 
     with exit_codes():
         by = authorized(Action.REPAIR, model).name

@@ -10,7 +10,7 @@ from gauntlet.core.records.evaluation import EvaluationRef
 from gauntlet.core.records.model import Derivation, RegisteredVersion, TrainedModel
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
-from gauntlet.stages.releases import ALL, Recorded
+from gauntlet.stages.releases import ALL, Recorded, versions_of
 from gauntlet.stages.snapshot import read_verified
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ EVALUATIONS = 200
 
 def version_called(place: Recorded, model: str, name: str) -> RegisteredVersion | None:
     """The newest version that answers to a name; see :meth:`RegisteredVersion.is_called`."""
-    found = place.records.newest(model, RegisteredVersion, limit=ALL)
-    return next((registered for registered in found if registered.is_called(name)), None)
+    return next((registered for registered in versions_of(place, model) if registered.is_called(name)), None)
 
 
 def made_by(services: Services, model: str, release: str) -> tuple[RunContext, TrainedModel] | None:

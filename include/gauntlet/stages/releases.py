@@ -25,9 +25,23 @@ def served(registered: RegisteredVersion) -> ServedVersion:
     )
 
 
+class Recorded(Protocol):
+    """Whatever has records: this environment's services, or another environment."""
+
+    @property
+    def records(self) -> RecordStore:
+        """The records."""
+        ...
+
+
+def versions_of(place: Recorded, model: str) -> list[RegisteredVersion]:
+    """Every version there ever was, the newest first."""
+    return place.records.newest(model, RegisteredVersion, limit=ALL)
+
+
 def release_of(services: Services, model: str, version: ServedVersion) -> ReleaseRef:
     """The release of a served version; of one that was adopted and never registered, what is known of it."""
-    for registered in services.records.newest(model, RegisteredVersion, limit=ALL):
+    for registered in versions_of(services, model):
         if registered.release.digest == version.release_digest:
             return registered.release
     return ReleaseRef(
@@ -37,15 +51,6 @@ def release_of(services: Services, model: str, version: ServedVersion) -> Releas
         tree_digest="",
         size_bytes=0,
     )
-
-
-class Recorded(Protocol):
-    """Whatever has records: this environment's services, or another environment."""
-
-    @property
-    def records(self) -> RecordStore:
-        """The records."""
-        ...
 
 
 def tombstone_of(services: Services, model: str, digest: str) -> Tombstone | None:
@@ -79,7 +84,7 @@ def _twins(services: Recorded, model: str, digest: str, tree_digest: str) -> set
     if not tree_digest:
         return set()
     variants = {one.release: one.variant for one in services.records.newest(model, Derivation, limit=ALL)}
-    registered = services.records.newest(model, RegisteredVersion, limit=ALL)
+    registered = versions_of(services, model)
     return {
         one.release.digest
         for one in registered

@@ -18,9 +18,9 @@ from gauntlet.core.records.run import RunContext
 from gauntlet.core.release import MODEL_TEXT
 from gauntlet.core.reproduce import origin_differences, text_differences
 from gauntlet.core.spec import ModelSpec
+from gauntlet.stages.pins import find_version
 from gauntlet.stages.provenance import origin
 from gauntlet.stages.recorded import made_by
-from gauntlet.stages.retention import find_version
 
 SAME = "the same trees came out, byte for byte"
 OTHER = "other trees came out"

@@ -14,9 +14,11 @@ from gauntlet.core.records.ledger import CandidateState
 from gauntlet.core.records.model import RegisteredVersion
 from gauntlet.core.records.retention import Tombstone, retention_key
 from gauntlet.core.specs.retention import RetentionSection
+from gauntlet.stages.pins import pin_version
+from gauntlet.stages.plan_retention import plan_retention
 from gauntlet.stages.reconcile import reconcile
 from gauntlet.stages.register import register_challenger
-from gauntlet.stages.retention import apply_retention, pin_version, plan_retention
+from gauntlet.stages.retention import apply_retention
 from gauntlet.stages.rollback import rollback
 from gauntlet.stages.trace import trace
 
