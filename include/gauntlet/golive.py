@@ -120,6 +120,19 @@ def _data(ground: Ground) -> Iterator[_Item]:
         limit = spec.monitoring.data.freshness or spec.contract.freshness
         return limit is not None, f"rows may be {in_words(limit.total_seconds())} old" if limit else "no limit"
 
+    def reads() -> Answer:
+        if spec.source.kind != "sql":
+            return True, "files: no database is asked"
+        from gauntlet.adapters.environment import expand
+        from gauntlet.adapters.read_only import role_can_write
+
+        try:
+            writes, told = role_can_write(expand(spec.model, spec.source.uri))
+        except Exception as error:  # Drivers raise what they like; their words may hold the address.
+            return False, f"could not be asked: {type(error).__name__}"
+        return not writes, told
+
+    yield _Item("source is only read", reads, "a role that may only read: deploy/postgres/reader.sh")
     yield _Item("data contract", contract, "run the nightly: gauntlet run <model>")
     yield _Item("point in time", known_at, "source.columns.known_at")
     yield _Item("freshness", fresh, "contract.freshness")

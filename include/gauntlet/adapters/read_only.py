@@ -120,3 +120,36 @@ def kept_from_writing(connection: Connection) -> Connection:
     if (command := READ_ONLY.get(name)) is not None:
         connection.exec_driver_sql(command)
     return connection
+
+
+WRITABLE = """
+SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+  AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+ORDER BY 1 LIMIT :most
+"""
+"""Tables that the present role may change, of all it can see."""
+
+
+def role_can_write(address: str, most: int = 5) -> tuple[bool, str]:
+    """Whether the role of an address may change anything, and in words what is known about it.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
+    """
+    import sqlalchemy as sa
+
+    engine = reading_engine(address)
+    try:
+        with engine.connect() as connection:
+            name = connection.dialect.name
+            if name != "postgresql":
+                kept = can_be_kept(connection)
+                return (
+                    not kept,
+                    f"{name}: {'kept from writing by its session' if kept else 'nothing keeps it from writing'}",
+                )
+            found = list(kept_from_writing(connection).execute(sa.text(WRITABLE), {"most": most}).scalars())
+            return bool(found), f"its role may change {', '.join(found)}" if found else "its role may change no table"
+    finally:
+        engine.dispose()
