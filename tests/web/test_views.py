@@ -176,12 +176,13 @@ def test_live_traffic_is_counted_by_moment_and_arm(house: House) -> None:
             "score": number / 200,
             "latency_us": 1000 + 10 * number,
             "status": "ok" if number % 20 else "error",
+            "explored": int(number % 25 == 0),
         }
         for number in range(200)
     ]
     house.services.journal.append(MODEL, sorted(rows, key=lambda row: row["at"]))
     found = house.get("/live?minutes=5").json()
-    assert found["rows"] == 200
+    assert (found["rows"], found["explored"]) == (200, 8)
     assert sum(one["per_second"] for one in found["moments"]) * found["seconds"] == pytest.approx(200, rel=0.01)
     assert (found["p50_ms"], found["p99_ms"]) == (pytest.approx(2.0, abs=0.02), pytest.approx(2.97, abs=0.02))
     arms = {one["arm"]: one for one in found["arms"]}
