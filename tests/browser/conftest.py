@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gauntlet.adapters.store_records import put_record
 from gauntlet.adapters.store_sql import open_store
 from gauntlet.bootstrap import SystemClock
 from gauntlet.core.journal import Kind, Prediction, encode_frame, segment_head
+from gauntlet.core.records.monitoring import Alert, Layer, Severity
 from gauntlet.core.spec import load_spec
 from gauntlet.demo.airflow_env import load_secrets, passwords_file
 from gauntlet.demo.components import components
@@ -111,8 +113,46 @@ def made_up(layout: Layout) -> Past:
     with store.database.write() as connection:
         write_nights(OneTransaction(connection, clock), past)
     write_rollout(store.records, store.routing, past)
+    for alert in alerts(clock.now()):
+        store.records.put(f"{MODEL}/alerts", alert, alert.key)
     store.close()
     return past
+
+
+def alerts(now: datetime) -> tuple[Alert, ...]:
+    """One that people were told of, one that follows from it, one that waits for the morning, one that is over."""
+    hour = timedelta(hours=1)
+    seen = {"model": MODEL, "looks": 3, "seen_at": now}
+    data = {**seen, "layer": Layer.DATA, "since": now - 4 * hour}
+    return (
+        Alert(
+            **data,
+            key="data.missing_rate.income",
+            severity=Severity.PAGE,
+            sentence="income: 34 % missing, limit 7 %",
+            sent_at=now,
+        ),
+        Alert(**data, key="data.mean_shift.age", severity=Severity.WARNING, sentence="age: mean 3.4 sigma away"),
+        Alert(
+            **seen,
+            layer=Layer.MODEL,
+            since=now - hour,
+            key="model.performance.source",
+            severity=Severity.PAGE,
+            sentence="roc_auc 0.684, limit 0.720",
+            cause="data.missing_rate.income",
+        ),
+        Alert(
+            **seen,
+            layer=Layer.SERVICE,
+            since=now - 9 * hour,
+            key="service.latency",
+            severity=Severity.PAGE,
+            sentence="p99 212 ms, limit 100 ms",
+            sent_at=now - 9 * hour,
+            resolved_at=now - 6 * hour,
+        ),
+    )
 
 
 def made_up_traffic(folder: Path) -> None:
@@ -176,29 +216,62 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def chromium(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Opens browsers of a size and theme; all are closed at the end."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
+@pytest.fixture(scope="session")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
+    """Browsers that no test uses now: starting one takes longer than most tests."""
+    waiting: list[Any] = []
+    yield waiting
+    for driver in waiting:
+        driver.quit()
 
+
+@pytest.fixture
+def chromium(idle: list[Any], site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Opens browsers of a size that know nobody and nothing."""
     opened: list[Any] = []
 
     def start(width: int = 1400, height: int = 1000) -> Any:
-        options = webdriver.ChromeOptions()
-        options.binary_location = tool("chromium", "chromium-browser", "google-chrome")
-        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-            options.add_argument(flag)
-        options.add_argument(f"--window-size={width},{height}")
-        options.add_argument(f"--user-data-dir={tmp_path}/profile-{len(opened)}")
-        # No page may need anything but this machine.
-        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options=options, service=Service(tool("chromedriver")))
-        driver.set_page_load_timeout(90)
+        driver = idle.pop() if idle else started(tmp_path_factory.mktemp("profile"))
         opened.append(driver)
+        driver.set_window_size(width, height)
         return driver
 
     yield start
     for driver in opened:
-        driver.quit()
+        try:
+            forget(driver, site)
+        except BaseException:
+            driver.quit()
+            raise
+        idle.append(driver)
+
+
+def started(profile: Path) -> Any:
+    """A headless Chromium that may need nothing but this machine."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = tool("chromium", "chromium-browser", "google-chrome")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={profile}")
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(tool("chromedriver")))
+    driver.set_page_load_timeout(90)
+    return driver
+
+
+def forget(driver: Any, site: Site) -> None:
+    """Make a browser as it was when it was started: one empty window, no login, nothing stored, nothing said."""
+    first, *others = driver.window_handles
+    for handle in others:
+        driver.switch_to.window(handle)
+        driver.close()
+    driver.switch_to.window(first)
+    driver.get("about:blank")
+    driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": site.url, "storageTypes": "all"})
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.get_log("browser")

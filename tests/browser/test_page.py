@@ -18,7 +18,7 @@ VIEWS = {
     "trend": "canvas",
     "canary": "canvas",
     "live": "canvas",
-    "alerts": ".empty",
+    "alerts": "tbody tr",
     "feedback": ".empty",
     "triage": "tbody tr",
     "audit": "tbody tr",
@@ -100,6 +100,18 @@ class Visitor:
         """What the browser's console says against the page."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
+    def barriers(self) -> list[str]:
+        """What keeps people out, by axe: contrast, names of controls, roles, headings."""
+        import axe_core_python
+
+        if not self.driver.execute_script("return 'axe' in window"):
+            self.driver.execute_script((Path(axe_core_python.__path__[0]) / "axe.min.js").read_text())
+        script = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then(done)"
+        return [
+            f"{found['id']}: {found['nodes'][0]['html'][:200]}"
+            for found in self.driver.execute_async_script(script)["violations"]
+        ]
+
     def too_wide(self) -> int:
         return self.driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
 
@@ -128,9 +140,56 @@ def test_every_view_opens_and_fits(visit: Callable[..., Visitor], shots: Path, t
         who.tab(name)
         assert who.driver.execute_script("return document.documentElement.dataset.theme") == theme
         assert who.too_wide() <= 0, f"{name} is wider than the window"
+        assert who.barriers() == []
         who.driver.save_screenshot(str(shots / f"{theme}-{width}-{name}.png"))
     assert who.complaints() == []
     assert len(who.texts("#tabs button")) == len(VIEWS)
+
+
+def test_a_long_name_of_a_feature_fits_a_telephone(visit: Callable[..., Visitor]) -> None:
+    who = visit("vera", 600).open()
+    who.narrow(390)
+    who.tab("drift")
+    who.driver.execute_script(
+        "document.querySelectorAll('#panel option').forEach((one) => (one.text = 'x'.repeat(90)))"
+    )
+    assert who.too_wide() <= 0
+
+
+def test_without_its_head_the_page_says_why_and_shows_the_rest(visit: Callable[..., Visitor]) -> None:
+    who = visit("vera")
+    script = """
+        const real = window.fetch;
+        const damaged = () => Promise.resolve(new Response("the spec is damaged", { status: 503 }));
+        window.fetch = (url, more) => (/models\\/[a-z_]+$/.test(url) ? damaged() : real(url, more));"""
+    command = "Page.addScriptToEvaluateOnNewDocument"
+    added = who.driver.execute_cdp_cmd(command, {"source": script})
+    try:
+        who.open()
+        assert who.one("#serving .notice.bad[role=alert]").text == "the spec is damaged"
+        who.one("#panel .night")
+        assert who.texts("#fresh") == ["not refreshed: the spec is damaged"]
+    finally:
+        who.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.mark.parametrize(("kind", "view"), [("monitor", "Alerts"), ("drift_check", "Drift"), ("canary", "Canary")])
+def test_who_comes_from_a_dag_sees_what_it_is_about(visit: Callable[..., Visitor], kind: str, view: str) -> None:
+    who = visit("vera").open(f"/gauntlet/?dag={MODEL}__{kind}")
+    who.until(lambda: who.texts("#tabs [aria-selected=true]") == [view], view)
+
+
+def test_on_a_dag_that_is_not_gauntlets_the_page_says_so(visit: Callable[..., Visitor]) -> None:
+    who = visit("vera").open("/gauntlet/?dag=somebody_elses")
+    assert "somebody_elses is no model of Gauntlet" in who.one("#serving .notice[role=status]").text
+
+
+def test_the_audit_trail_shows_decisions_and_on_demand_every_record(visit: Callable[..., Visitor]) -> None:
+    who = visit("vera").open()
+    who.tab("audit")
+    assert not any(text.startswith("recorded") for text in who.texts("#panel tbody td:nth-child(4)"))
+    who.one("#panel select option[value=all]").click()
+    who.until(lambda: "recorded Alert" in who.texts("#panel tbody td:nth-child(4)"), "every record")
 
 
 def test_the_navigation_entry_the_dag_and_its_run_each_have_the_page(

@@ -103,8 +103,11 @@ const byArrows = (event) => {
 const draw = () => {
   const focused = document.activeElement;
   const place = $("panel").contains(focused) ? [...$("panel").querySelectorAll("button, select, a")].indexOf(focused) : -1;
-  const [, view] = VIEWS[state.tab];
-  $("panel").replaceChildren(...view.show(state, shown.data).filter(Boolean));
+  const [label, view] = VIEWS[state.tab];
+  const parts = view.show(state, shown.data).filter(Boolean);
+  const titled = parts.some((part) => part.nodeName === "H2" || part.querySelector("h2"));
+  // Who listens to the page instead of seeing it finds a view by its heading.
+  $("panel").replaceChildren(...(titled ? parts : [el("h2", { class: "heard" }, label), ...parts]));
   $("panel").dataset.view = state.tab;
   // What had the focus has been made anew: the same place gets it back.
   if (place >= 0) [...$("panel").querySelectorAll("button, select, a")][place]?.focus({ preventScroll: true });
@@ -132,6 +135,7 @@ const refreshPanel = async () => {
     if (key !== shown.key) {
       shown = { key, text: null, data: null };
       $("panel").replaceChildren(empty(error.message));
+      $("panel").dataset.view = state.tab;
       queueMicrotask(sweep);
     }
   } finally {
