@@ -12,6 +12,9 @@ from gauntlet.serving.inputs import InputRejected, Vector
 from gauntlet.serving.route import Route, Side
 from gauntlet.serving.scorer import Prediction
 
+CERTAIN = 1.0
+"""The probability of a decision that nothing was drawn for. Answers leave out this very object, not any 1.0."""
+
 
 class NotReady(Exception):
     """There is no version to answer with. Answered with 503."""
@@ -42,7 +45,7 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     head: tuple[Any, ...]
     tail: tuple[Any, ...]
     """The journal's columns before and after the other version's score, the decision and the latency."""
-    propensity: float = 1.0
+    propensity: float = CERTAIN
     """The probability of the decision that is given."""
     explored: bool = False
     """Whether the exploration reserve has drawn it: ``prediction`` has its decision, and the model's score."""

@@ -19,7 +19,7 @@ from gauntlet.core.records.model import ModelSidecar
 from gauntlet.core.records.rollout import Arm, Routing
 from gauntlet.core.routing import Assignment, Basis
 from gauntlet.native.lightgbm import ScoringError
-from gauntlet.serving.answered import Answered, ModelFailed, NotReady, cause_of
+from gauntlet.serving.answered import CERTAIN, Answered, ModelFailed, NotReady, cause_of
 from gauntlet.serving.breaker import Breaker
 from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.inputs import Deviations, InputRejected, Irregular, Vector
@@ -248,7 +248,7 @@ class ServedModel:
         except ScoringError as failure:
             raise self._stable_failed(stable, failure) from failure
         model_us = (perf_counter_ns() - began) / 1000
-        explored, propensity = False, 1.0
+        explored, propensity = False, CERTAIN
         if stable.explorer is not None:
             prediction, explored, propensity = _drawn(stable.explorer, prediction, entity, request_id, index)
         other = route.canary if route.weight or route.shadows else None
@@ -321,7 +321,7 @@ class ServedModel:
             except ScoringError as twice:
                 raise self._stable_failed(answered, twice) from twice
             self.canary_failed(route, error)
-        explored, propensity = False, 1.0
+        explored, propensity = False, CERTAIN
         if answered.explorer is not None:
             prediction, explored, propensity = _drawn(answered.explorer, prediction, entity, request_id, index)
         other = route.stable if route.weight and status is OK else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gauntlet.serving.answered import Answered, decision_of
+from gauntlet.serving.answered import CERTAIN, Answered, decision_of
 from gauntlet.serving.http import JSON, Handler, Receive, Refused, Scope, Send, answer, answer_json, encode, response
 from gauntlet.serving.inputs import MalformedBody, entity_of, entity_text, parse_lenient
 from gauntlet.serving.journal import now_us
@@ -42,7 +42,7 @@ class RowAnswer(msgspec.Struct, omit_defaults=True, gc=False):
     scores: tuple[float, ...] | None = None
     explored: bool = False
     """Whether the decision was drawn by the exploration reserve, and is not the version's own."""
-    propensity: float = 1.0
+    propensity: float = CERTAIN
     """The probability with which the decision is given to such a row."""
 
 
@@ -70,7 +70,7 @@ class SingleAnswer(msgspec.Struct, omit_defaults=True, gc=False):
     scores: tuple[float, ...] | None = None
     explored: bool = False
     """Whether the decision was drawn by the exploration reserve, and is not the version's own."""
-    propensity: float = 1.0
+    propensity: float = CERTAIN
     """The probability with which the decision is given to such a row."""
 
 
