@@ -135,6 +135,11 @@ def lease_renewal_due(lease_until: datetime | None, plan: RolloutSection, now: d
     return lease_until is None or lease_until - now < plan.lease / 2 + plan.tick
 
 
+def is_paused_at_the_end(plan: RolloutSection, state: RolloutState) -> bool:
+    """Whether a person has paused a rollout in its bake, when nothing but promotion was left."""
+    return state.phase is RolloutPhase.PAUSED and bool(plan.steps) and state.step >= len(plan.steps)
+
+
 def missing_evidence(analysis: CanaryAnalysis, step: Stage) -> str | None:
     """What a stage still waits for in counts, as words."""
     requests = "canary requests" if step.weight_ppm else "requests scored by both"
@@ -202,7 +207,8 @@ def _command(
         case CommandKind.PAUSE if state.phase in _IN_TRAFFIC:
             return Transition(_paused(state, PauseCause.MANUAL, now, said), stay, "paused")
         case CommandKind.RESUME if state.pause is PauseCause.MANUAL:
-            again = _moved(state, now, phase=_running(state.step), pause=None, reason=said)
+            phase = RolloutPhase.BAKE if state.step >= len(plan.steps) else _running(state.step)
+            again = _moved(state, now, phase=phase, pause=None, reason=said)
             return Transition(again, stay, "resumed")
         case CommandKind.RESUME if state.phase is RolloutPhase.PAUSED:
             begun = enter(state.model_copy(update={"restarts": 0}), plan, state.step, now, said)
@@ -235,7 +241,8 @@ def _progress(state: RolloutState, plan: RolloutSection, seen: Observation, now:
         begun = _paused(again.state, state.pause, now, text) if state.pause is PauseCause.MANUAL else again.state
         return Transition(begun, (*again.actions, Alert("warning", text)), "restarted")
     if state.pause is PauseCause.MANUAL:
-        return Transition(state, (_route(state.weight_ppm, plan, now),), "paused")
+        paused = _baked(state, plan, seen, now) if state.step >= len(plan.steps) else state
+        return Transition(paused, (_route(state.weight_ppm, plan, now),), "paused")
     if seen.frozen is not None:
         return _pause(state, plan, PauseCause.FREEZE, now, f"frozen: {seen.frozen}")
     return _step(state, plan, seen.analysis, now)

@@ -6,6 +6,7 @@ from gauntlet.core.errors import RolloutAborted
 from gauntlet.core.ports import Services
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.records.run import RunContext
+from gauntlet.core.rollout import is_paused_at_the_end
 from gauntlet.stages.tick import look_once
 
 
@@ -19,9 +20,10 @@ def keep(services: Services, run: RunContext) -> RolloutState:
         Conflict: somebody has moved the routing during the look; the next one sees what they did.
     """
     state = services.records.get(run.key, RolloutState)
-    if state.stable is None or not state.ready or state.over:
+    spec = services.specs.get(run.model)
+    if state.stable is None or state.over or not (state.ready or is_paused_at_the_end(spec.rollout, state)):
         return state
-    state = look_once(services, run, services.specs.get(run.model), state)
+    state = look_once(services, run, spec, state)
     if state.over and not state.ready:
         raise RolloutAborted(f"{run.model}: version {state.candidate.version} was taken out: {state.reason}")
     return state

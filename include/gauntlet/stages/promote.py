@@ -23,9 +23,10 @@ from gauntlet.core.records.ledger import (
     Transition,
 )
 from gauntlet.core.records.model import TrainedModel
-from gauntlet.core.records.rollout import PreflightReport, RolloutState, Routing, ServedVersion
+from gauntlet.core.records.rollout import PreflightReport, RolloutPhase, RolloutState, Routing, ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.roles import person, same_person
+from gauntlet.core.rollout import is_paused_at_the_end
 from gauntlet.core.spec import ModelSpec
 from gauntlet.stages.aliases import project_aliases
 from gauntlet.stages.hold import check_open
@@ -81,6 +82,7 @@ def finish_promotion(services: Services, intent: Intent) -> PromotionRecord:
 def _open(services: Services, run: RunContext) -> Intent:
     """Check everything, then write down what is going to happen."""
     state = services.records.get(run.key, RolloutState)
+    _check_resumed(services, state)
     obstacles = _obstacles(services, run, state)
     if obstacles:
         raise PromotionRefused(f"{run.model}: version {state.candidate.version} stays out: {'; '.join(obstacles)}")
@@ -122,6 +124,14 @@ def _open(services: Services, run: RunContext) -> Intent:
         )
     )
     return intent
+
+
+def _check_resumed(services: Services, state: RolloutState) -> None:
+    """A pause in the bake holds the promotion; it is no refusal."""
+    if state.phase is RolloutPhase.PAUSED and is_paused_at_the_end(services.specs.get(state.model).rollout, state):
+        raise DeploymentHeld(
+            f"{state.model}: {state.reason}; to go on: gauntlet rollout {state.model} resume --reason …"
+        )
 
 
 def _last_look(services: Services, run: RunContext, state: RolloutState) -> RolloutState:

@@ -157,7 +157,7 @@ def _analyse(services: Services, spec: ModelSpec, state: RolloutState, now: date
 def _window(services: Services, spec: ModelSpec, state: RolloutState, report: PreflightReport, now: datetime) -> Window:
     plan, stage, since = spec.rollout, _stage(spec.rollout, state), state.step_started_at
     # Nothing changes when the bake begins, so nothing has to warm up.
-    settled_from = since if state.phase is RolloutPhase.BAKE else since + stage.warm_up
+    settled_from = since if state.step >= len(plan.steps) else since + stage.warm_up
     table = services.journal.read(state.model, since, now, state.rollout)
     if stage.labels:
         table = join_labels(services, spec, table, now)
@@ -183,7 +183,7 @@ def _window(services: Services, spec: ModelSpec, state: RolloutState, report: Pr
 
 def _stage(plan: RolloutSection, state: RolloutState) -> Stage:
     """What is judged by: the stage the rollout is in, in the bake the one whose weight it waits at."""
-    return plan.stage_at(state.weight_ppm) if state.phase is RolloutPhase.BAKE else plan.stage(state.step)
+    return plan.stage_at(state.weight_ppm) if state.step >= len(plan.steps) else plan.stage(state.step)
 
 
 def _golden(services: Services, state: RolloutState) -> Golden:

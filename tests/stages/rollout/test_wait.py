@@ -120,6 +120,24 @@ def test_a_lapsed_lease_begins_a_window_and_brings_the_weight_back(world: World)
     assert wait(world, 200).analysis.step == 3
 
 
+def test_a_pause_at_the_end_holds_keeps_and_is_judged_on(world: World) -> None:
+    bake(world)
+    command_rollout(world.services, MODEL, CommandKind.PAUSE, by="ann", reason="look at the card first")
+    assert wait(world, 100).phase is RolloutPhase.PAUSED
+    with pytest.raises(DeploymentHeld, match="look at the card first; to go on: gauntlet rollout loans resume"):
+        promote(world.services, world.run())
+    for _ in range(4):
+        state = wait(world, 150)
+        assert (state.phase, world.routing.weight_ppm) == (RolloutPhase.PAUSED, 1_000_000)
+    assert state.analysis.step == 3
+    command_rollout(world.services, MODEL, CommandKind.RESUME, by="ann", reason="fine")
+    assert wait(world, 100).phase is RolloutPhase.BAKE
+    command_rollout(world.services, MODEL, CommandKind.PAUSE, by="ann", reason="look again")
+    wait(world, 100)
+    with pytest.raises(RolloutAborted, match="was taken out"):
+        waits(world, 5, 300, canary_errors=0.5)
+
+
 def test_a_plan_without_the_weight_it_waits_at_says_so(world: World) -> None:
     bake(world)
     steps = world.spec.rollout.steps[:2]
