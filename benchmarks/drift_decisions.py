@@ -246,7 +246,7 @@ def in_pairs(quick: bool) -> list[Aim]:
 # ---- power ---------------------------------------------------------------------------------------------
 
 COST = 0.01
-WINDOWS = (1000, 5000, 20_000, 100_000)
+WINDOWS = (1000, 5000, 20_000, 50_000)
 RULED = 5000
 """Rows of the windows on which the rules of the field are computed too."""
 

@@ -316,7 +316,7 @@ SHIFTS = (
     Shift("scaled feature", _scaled),
     Shift("noisier feature", _noisier),
     Shift("broken join", _broken_join),
-    Shift("changed meaning", _meaning, needs=100_000),
+    Shift("changed meaning", _meaning, needs=50_000),
 )
 
 

@@ -17,6 +17,7 @@ from gauntlet.core.profile import Column, Labels, Profile, blank, numbers
 from gauntlet.core.records.drift import FeatureDrift
 from gauntlet.core.registry import did_you_mean
 from gauntlet.core.specs.drift import DriftSection, Limits, StatisticName
+from gauntlet.core.statistics.base import Pair
 from gauntlet.core.statistics.registry import STATISTICS
 
 SECTION = DriftSection(window="1d", minimum_rows=30)
@@ -240,3 +241,21 @@ def test_exact_columns_replace_the_interval() -> None:
     bounds = result(approximate, "ks")
     assert bounds.low <= result(exact, "ks").value <= bounds.high
     assert result(exact, "ks").low is None
+
+
+@pytest.mark.parametrize(("n", "m"), [(300, 20_000), (1500, 3000)])
+@pytest.mark.parametrize("center", [0.5, 0.2])
+def test_a_distance_at_its_limit_is_hardly_ever_shown_to_be_within_it(n: int, m: int, center: float) -> None:
+    """Two steps whose distribution functions are the limit apart at one point: the worst there is."""
+    draw, within = rng(n), 0
+    for _ in range(400):
+        before = (draw.random(m) < center).astype(float)
+        after = (draw.random(n) < center + 0.1).astype(float)
+        pair = Pair(*number_columns(before, after))
+        within += STATISTICS["ks"].test(pair, STATISTICS["ks"].measure(pair), 0.1).less <= 0.01
+    assert within <= 11  # 400 draws at 1 % and 3.5 sigma
+
+
+def test_an_unchanged_night_of_a_thousand_rows_is_settled() -> None:
+    settled = [verdict(number_columns(normal(20_000, 1), normal(1000, 2 + night))).outcome for night in range(40)]
+    assert settled.count(Outcome.PASSED) >= 39

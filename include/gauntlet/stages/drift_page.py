@@ -127,7 +127,7 @@ def _from(name: str) -> str:
     """An interval by where it begins: the next bar says where it ends."""
     if name.startswith("[") and name.endswith(")"):
         return name[1:].partition(", ")[0]
-    return name.removeprefix(">= ")
+    return "below" if name.startswith("< ") else name.removeprefix(">= ")
 
 
 def _short(name: str, most: int) -> str:

@@ -99,20 +99,26 @@ def ks_tail(distance: float, spread: float) -> float:
 def _test(pair: Pair, effect: Effect, limit: float) -> Relevance:
     """A margin: the sampling error of both windows must not explain what lies beyond the limit.
 
+    To be beyond it by chance a distance has all points to choose from. To be within it by chance it must be small
+    also where the true one is largest, which is one point, with a standard error of ``sqrt(1/n + 1/m) / 2`` at most.
+
     The limit is of all rows: where only a tenth has a value, ten times the distance is asked of that tenth.
     """
+    from scipy.special import ndtr
+
     low, high = effect.bounds
     spread = pair.valid_spread
     limit /= max(pair.valid_share, 1e-9)
 
     def rows(alpha: float) -> int | None:
-        from scipy.special import kolmogi
+        from scipy.special import kolmogi, ndtri
 
         distance = distance_to_limit(low, 0.87 * math.sqrt(spread), limit)
-        needed = rows_for_spread((distance / float(kolmogi(1 - POWER) + kolmogi(alpha))) ** 2, pair.reference.valid)
+        sure = float(kolmogi(alpha)) if low > limit else 0.5 * float(ndtri(1 - alpha))
+        needed = rows_for_spread((distance / (float(kolmogi(1 - POWER)) + sure)) ** 2, pair.reference.valid)
         return needed and math.ceil(needed / max(pair.valid_share, 1e-9))
 
-    return Relevance(ks_tail(low - limit, spread), ks_tail(limit - high, spread), rows)
+    return Relevance(ks_tail(low - limit, spread), float(ndtr((high - limit) / (0.5 * math.sqrt(spread)))), rows)
 
 
 KS = Statistic("ks", "Kolmogorov-Smirnov distance", "", NUMERIC, "drift", _measure, _test, reads_rows=True)
