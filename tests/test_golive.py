@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,41 @@ def test_settings_are_looked_at_not_believed(look: Look) -> None:
     ):
         assert checks[name].outcome is Outcome.PASSED, name
     assert checks["the server answers"].outcome is Outcome.FAILED
+
+
+def test_a_runbook_has_a_section_for_every_kind_of_alert(
+    look: Look, running: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert look()["runbook"].outcome is Outcome.PASSED
+    monkeypatch.setattr(gauntlet.golive, "_root", lambda: tmp_path)
+    assert look()["runbook"].sentence == "docs/runbook.md is not there"
+    text = (SPECS.parents[1] / "docs" / "runbook.md").read_text()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "runbook.md").write_text(text.replace("## Alert data.skew\n", "## Something else\n"))
+    found = look()["runbook"]
+    assert (found.outcome, found.sentence) == (Outcome.FAILED, "docs/runbook.md has no section for data.skew")
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, Outcome.PASSED), (503, Outcome.FAILED)])
+def test_health_checks_are_asked(look: Look, status: int, outcome: Outcome) -> None:
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status if self.path != "/livez" else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            found = look(server_url=f"http://127.0.0.1:{server.server_port}")["health checks"]
+        finally:
+            server.shutdown()
+    assert found.outcome is outcome
+    assert asked[:2] == ["/livez", "/readyz"]
 
 
 def test_an_admin_token_is_there_and_nobody_elses(look: Look, tmp_path: Path) -> None:

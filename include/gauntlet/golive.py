@@ -6,6 +6,7 @@ no longer counts. What cannot be looked at is missing.
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +24,7 @@ from gauntlet.core.records.ledger import DrillReport, ReconcileReport
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.signoff import Topic
 from gauntlet.core.roles import person, signed
+from gauntlet.core.runbook import KINDS, heading
 from gauntlet.core.spec import ModelSpec
 from gauntlet.settings import Settings, settings
 from gauntlet.stages.sign_off import words
@@ -35,6 +37,7 @@ BACKUP_AGE = timedelta(days=2)
 WORD_AGE = timedelta(days=180)
 """How long what people said counts: two releases a year at least are looked at with fresh eyes."""
 SIGNATURES = 2
+PROBE_S = 3.0
 
 
 class Check(Record):
@@ -95,11 +98,22 @@ def _ownership(ground: Ground) -> Iterator[_Item]:
 
     def runbook() -> Answer:
         where = owner.runbook
-        there = where.startswith(("http://", "https://")) or (_root() / where).is_file()
-        return there, where if there else f"{where} is not there"
+        if where.startswith(("http://", "https://")):
+            return True, where
+        file = _root() / where
+        if not file.is_file():
+            return False, f"{where} is not there"
+        lines = set(file.read_text(encoding="utf-8").splitlines())
+        missing = [kind for kind in KINDS if f"## {heading(kind)}" not in lines]
+        return (
+            not missing,
+            f"{where} has no section for {', '.join(missing)}"
+            if missing
+            else f"{where}, with a section for every kind of alert",
+        )
 
     yield _Item("owner", somebody, "owner: a team and an address that people read")
-    yield _Item("runbook", runbook, "owner.runbook: a file of the project, or an address")
+    yield _Item("runbook", runbook, "owner.runbook: a file with a section for every kind of alert, or an address")
     yield _signed(ground, Topic.RUNBOOK, WORD_AGE)
 
 
@@ -172,6 +186,13 @@ def _serving(ground: Ground) -> Iterator[_Item]:
         agree = bool(reports) and all(report.epoch == epoch for report in reports)
         return agree, f"{len(reports)} processes at routing epoch {epoch}" if agree else "not all processes agree"
 
+    def healthy() -> Answer:
+        asked = [f"{current.server_url}{path}" for path in ("/livez", "/readyz", f"/v1/models/{model}/ready")]
+        for url in asked:
+            # A refusal is an OSError too: HTTPError.
+            urllib.request.urlopen(url, timeout=PROBE_S).close()  # noqa: S310 - the installation's own address
+        return True, ", ".join(asked)
+
     def spare() -> Answer:
         return current.server_workers >= 2, f"{current.server_workers} processes"
 
@@ -187,6 +208,7 @@ def _serving(ground: Ground) -> Iterator[_Item]:
         return private, f"{file}, replaced there it is another at once" if private else f"anybody may read {file}"
 
     yield _Item("the server answers", answers, "gauntlet doctor")
+    yield _Item("health checks", healthy, f"curl -fsS {current.server_url}/readyz says what is missing")
     yield _Item("a process to spare", spare, "GAUNTLET_SERVER_WORKERS=2")
     yield _Item("admin token", token, "start the server; chmod 600 the file")
 
