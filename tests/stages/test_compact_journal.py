@@ -42,7 +42,7 @@ def segment(folder: Path, worker: str, minute: int, rows: int = 4) -> Path:
 
 def row(at: int) -> tuple[Any, ...]:
     head = (f"r{at}", at, 0, 1, None, "v", "stable", "e", 5, "hash", 0, 0.5, None, float("nan"))
-    return (*head, 1, 9, 1.0, "ok", None, b"12345678")
+    return (*head, 1, 9, 1.0, "ok", None, b"12345678", 0, 1.0)
 
 
 def services(folder: Path, now: datetime) -> Any:

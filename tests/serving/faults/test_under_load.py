@@ -150,7 +150,7 @@ def test_a_full_disk_costs_journal_rows_and_no_request_and_the_window_says_so(
 
 def row_at(at: int) -> tuple[Any, ...]:
     return (f"r{at}", at, 0, 1, None, "v", "stable", None, -1, "hash", 0, 0.5, None, float("nan"), 1, 9, 1.0, "ok",
-            None, None)  # fmt: skip
+            None, None, 0, 1.0)  # fmt: skip
 
 
 def test_rows_of_an_hour_that_the_clock_repeats_are_all_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
