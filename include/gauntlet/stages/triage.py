@@ -23,6 +23,8 @@ from gauntlet.stages.release_folder import read_golden
 BACK = timedelta(hours=48)
 """How long before the first symptom the timeline begins."""
 GOLDEN_ROWS = 200
+DIGEST, SHORT = 64, 12
+"""Hexadecimal digits of a digest, and how many of them people read."""
 MOST_EVENTS = 2000
 ROUTINE = ("record", "rollout.renewed", "rollout.tick", "served", "started")
 """Audit actions that begin so happen all the time and explain nothing."""
@@ -145,7 +147,8 @@ def _telling(entry: AuditEntry) -> bool:
 
 def _audited(entry: AuditEntry) -> Event:
     reason = str(entry.detail.get("reason", ""))
-    what = f"{entry.action.replace('_', ' ')} of {entry.subject}" + (f": {reason}" if reason else "")
+    subject = entry.subject[:SHORT] if len(entry.subject) == DIGEST else entry.subject
+    what = f"{entry.action.replace('_', ' ')} of {subject}" + (f": {reason}" if reason else "")
     return Event(at=entry.at, what=what, who=entry.actor, change=entry.action.startswith(CHANGES))
 
 
