@@ -94,6 +94,9 @@ class ServedModel:
         self.shadow = Shadow(self, config, counters)
         gauges = ("routing_epoch", "canary_weight_ppm", "ready")
         self._gauges = [counters.place(key(f"gauntlet_{gauge}", model=name)) for gauge in gauges]
+        # Alerts are on what these rise by: Prometheus sees no rise in a counter that begins with its first event.
+        for rare in ("breaker_trips", "lease_expired", "journal_lost"):
+            counters.place(key(f"gauntlet_{rare}_total", model=name))
 
     # ---- versions and routing ----------------------------------------------------------------------
 
