@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.demo.logs import leaks, logs_of
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 
@@ -27,5 +28,8 @@ def test_six_nights_in_a_real_airflow(tmp_path: Path) -> None:
     assert "6 nights, each as expected" in done.stdout
     assert "nothing is left running" in done.stdout
     assert not (tmp_path / ".gauntlet/demo/stack.json").exists()
+    home = tmp_path / ".gauntlet/demo"
+    assert len(logs_of(home)) > 50, "tasks have logs"
+    assert leaks(home) == []
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
     assert left.stdout.strip() in ("", str(os.getpid()))
