@@ -259,3 +259,20 @@ def test_a_distance_at_its_limit_is_hardly_ever_shown_to_be_within_it(n: int, m:
 def test_an_unchanged_night_of_a_thousand_rows_is_settled() -> None:
     settled = [verdict(number_columns(normal(20_000, 1), normal(1000, 2 + night))).outcome for night in range(40)]
     assert settled.count(Outcome.PASSED) >= 39
+
+
+def test_what_a_feature_leaves_open_is_what_is_told_of_it() -> None:
+    columns = number_columns(normal(20_000, 1), normal(120, 2))
+    found = verdict(columns, SECTION.model_copy(update={"limits": Limits(ks=0.5, wasserstein=2.0, psi=2.0)}))
+    left = [one for one in found.statistics if one.outcome is Outcome.INCONCLUSIVE]
+    assert [one.statistic for one in left] == ["range"]
+    assert left[0].sentence in found.sentence
+
+
+def test_a_limit_on_rows_is_of_all_rows_where_few_have_a_value() -> None:
+    """A hundred values among a thousand rows show that less than a hundredth of all rows is out of range."""
+    before, after = normal(2000, 1), normal(100, 2).clip(-3, 3)
+    sparse = verdict(number_columns(before, after, (18_000, 900)))
+    dense = verdict(number_columns(before, after))
+    assert result(sparse, "range").outcome is Outcome.PASSED
+    assert result(dense, "range").outcome is Outcome.INCONCLUSIVE

@@ -214,7 +214,7 @@ def _verdict(one: Judged, p: float, section: DriftSection, enough: bool) -> Feat
     failed = p <= section.alpha and enough
     results = tuple(_result(item, one, failed, section.alpha) for item in one.measured)
     outcome = Outcome.FAILED if one.fault else _outcome(one, failed, enough, results)
-    leading = carrier(one, outcome)
+    leading = carrier(one, outcome, section.alpha)
     needed = [result.required_rows for result in results if result.outcome is Outcome.INCONCLUSIVE]
     required = max((rows for rows in needed if rows is not None), default=None)
     # A segment of few rows is known beforehand to have them: what it leaves open is no news of this night.

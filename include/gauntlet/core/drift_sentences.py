@@ -27,13 +27,19 @@ def measured_sentence(item: Measured, one: Judged) -> str:
     return shown + extra + rows
 
 
-def carrier(one: Judged, outcome: Outcome) -> Measured | None:
-    """The deciding statistic that says most: the surest when the feature failed, else the nearest to its limit."""
+def carrier(one: Judged, outcome: Outcome, alpha: float) -> Measured | None:
+    """The deciding statistic that says most.
+
+    The surest when the feature failed, the one that is left open when it is, else the nearest to its limit.
+    """
     if not one.deciding:
         return None
     if outcome is Outcome.FAILED:
         surest = min(item.test.more for item in one.deciding if item.test)
         return max((item for item in one.deciding if item.test and item.test.more <= max(surest, 1e-6)), key=_units)
+    open_ones = [item for item in one.deciding if item.test and item.test.less > alpha]
+    if outcome is Outcome.INCONCLUSIVE and open_ones:
+        return max(open_ones, key=lambda item: (item.test.less if item.test else 0.0, item.units))
     return max(one.deciding, key=_units)
 
 

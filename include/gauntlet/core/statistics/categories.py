@@ -55,8 +55,10 @@ def _unnamed(pair: Pair) -> int:
 def _test(pair: Pair, _effect: Effect, limit: float) -> Relevance:
     """Exact binomial tail of the rows in new categories beyond what the reference's rare ones announce.
 
-    Where the reference names not all of its own, the share of the others is an estimate too: a normal error.
+    Where the reference names not all of its own, the share of the others is an estimate too: a normal error. The
+    limit is of all rows, as for the Kolmogorov-Smirnov distance.
     """
+    limit /= max(pair.valid_share, 1e-9)
     expected = unseen_share(pair)
     hits = _unnamed(pair)
     if pair.labels[0].tail_rows:

@@ -23,8 +23,12 @@ def _measure(pair: Pair) -> Effect:
 
 
 def _test(pair: Pair, _effect: Effect, limit: float) -> Relevance:
-    """A new row of an unchanged column is outside with chance ``2 / (m + 1)``; beyond that, a binomial tail."""
+    """A new row of an unchanged column is outside with chance ``2 / (m + 1)``; beyond that, a binomial tail.
+
+    The limit is of all rows, as for the Kolmogorov-Smirnov distance.
+    """
     reference, current = pair.numbers
+    limit /= max(pair.valid_share, 1e-9)
     expected = 2 / (reference.valid + 1)
     more, less = binomial_test(current.outside, current.valid, limit, expected)
     return Relevance(more, less, binomial_rows(limit, expected))
