@@ -10,10 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gauntlet.core.alerts import fold
+from gauntlet.core.monitoring import Found, merged
+from gauntlet.core.monitoring import found as no_symptoms
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.performance import Quality
 from gauntlet.core.records.feedback import AuditedSlice, SliceAudit
 from gauntlet.core.records.model import Task
+from gauntlet.core.records.monitoring import Alert, Layer, LayerReport
 from gauntlet.core.slice_audit import (
     Served,
     audit_declared,
@@ -24,7 +28,7 @@ from gauntlet.core.slice_audit import (
     weak_slices,
 )
 from gauntlet.core.slice_symptoms import OVERDUE, slice_symptoms
-from gauntlet.core.specs.monitoring import SliceAuditSection
+from gauntlet.core.specs.monitoring import AlertsSection, SliceAuditSection
 from gauntlet.core.weak_slices import bins_of, proposed
 
 SECTION = SliceAuditSection()
@@ -312,3 +316,33 @@ def test_an_audit_that_is_overdue_is_a_symptom_and_vouches_for_nothing() -> None
     look = slice_symptoms(audit, SECTION, NOW + timedelta(days=16))
     assert [one.key for one in look.symptoms] == [OVERDUE]
     assert look.unjudged == ("model.slice",)
+
+
+def test_a_weak_slice_is_told_once_stands_until_the_next_audit_and_is_then_resolved() -> None:
+    weak, well = (an_audit(a_slice("region=east", outcome, "region")) for outcome in (Outcome.FAILED, Outcome.PASSED))
+    unsure = an_audit(a_slice("region=east", Outcome.INCONCLUSIVE, "region"))
+    alerts: dict[str, Alert] = {}
+    told: list[str] = []
+    for hour, audit in enumerate([None, weak, weak, weak, unsure, unsure, unsure, well, well]):
+        look = slice_symptoms(audit, SECTION, NOW + timedelta(hours=hour))
+        report = LayerReport(
+            model="m",
+            run=f"look-{hour}",
+            layer=Layer.MODEL,
+            outcome=merged([found_nothing(), look]).outcome,
+            reason="",
+            symptoms=look.symptoms,
+            unjudged=look.unjudged,
+            since=None,
+            until=NOW,
+            at=NOW,
+        )
+        folded = fold("m", alerts.values(), [report], AlertsSection(), NOW + timedelta(hours=hour))
+        alerts |= {alert.key: alert for alert in folded.alerts}
+        told += [f"{hour} {message.kind}" for message in folded.messages]
+    assert told == ["1 raised", "8 resolved"]
+
+
+def found_nothing() -> Found:
+    """What the rest of the layer found."""
+    return no_symptoms((), {})
