@@ -109,7 +109,7 @@ def importances(spec: ModelSpec, summary: TrainingSummary) -> dict[str, float]:
         return {one.feature: one.gain for one in summary.importances}
     known = {one.feature: one.shap for one in summary.importances if one.shap is not None}
     if len(known) < len(summary.importances):
-        raise TrainingFailed("drift.importance is shap, but training measured no contributions: train with this version")
+        raise TrainingFailed("drift.importance is shap, but training measured no contributions: train anew")
     return known
 
 
