@@ -17,7 +17,6 @@ SUSPECT = timedelta(hours=24)
 """A change this short before a symptom may be its cause."""
 AFTER = timedelta(minutes=5)
 """A look comes late: a change may be the cause though it was recorded this much after the symptom was seen."""
-DEPLOYS = ("rollout", "promotion", "rollback", "routing")
 INPUT_FAULTS = (
     *("missing_rate", "mean_shift", "sigma_ratio", "categories", "dtype", "range", "quality"),
     *("skew", "volume", "freshness"),

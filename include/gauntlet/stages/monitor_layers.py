@@ -38,22 +38,23 @@ SERVED_ROWS = 50_000
 
 def data_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
     """The newest drift check, volume, freshness, and skew between training and serving."""
-    section = spec.monitoring.data
+    section, champion = spec.monitoring.data, services.routing.read(run.model).stable
+    if champion is None:
+        return _nobody()
     report = _newest_check(services, run, section.stale)
-    if report is None:
-        return found((), {}, ["there is no champion yet"], looked=False)
     earlier = services.records.newest(run.model, DriftReport, limit=PAST_REPORTS)
     health = monitoring.data_health(report, earlier, section, section.freshness or spec.contract.freshness)
-    champion = services.routing.read(run.model).stable
-    if not section.skew or champion is None:
+    if not section.skew:
         return health
     return merged([health, _skew(services, run, spec, champion, report)])
 
 
-def _newest_check(services: Services, run: RunContext, stale: timedelta) -> DriftReport | None:
-    """The drift check that the layers rest on; ``None`` before there is a champion."""
-    if services.routing.read(run.model).stable is None:
-        return None
+def _nobody() -> Found:
+    return found((), {}, ["there is no champion yet"], looked=False)
+
+
+def _newest_check(services: Services, run: RunContext, stale: timedelta) -> DriftReport:
+    """The drift check that the layers rest on; :class:`DataRejected` when there is none that is new enough."""
     reports = services.records.newest(run.model, DriftReport)
     if not reports:
         raise DataRejected("there is no drift check yet; the DAG drift_check makes one")
@@ -149,14 +150,17 @@ def model_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
     from gauntlet.stages.served_confidence import served_confidence
     from gauntlet.stages.served_performance import served_performance
 
-    report = _newest_check(services, run, spec.monitoring.data.stale)
-    if report is None:
-        return found((), {}, ["there is no champion yet"], looked=False)
     champion = services.routing.read(run.model).stable
-    assert champion is not None
-    looks = [monitoring.model_health(report), served_performance(services, run, spec, champion)]
-    looks.append(served_confidence(services, run, spec, champion))
-    return merged([*looks, *decided(services, run, spec, champion), *newest_audit(services, run, spec)])
+    if champion is None:
+        return _nobody()
+    report = _newest_check(services, run, spec.monitoring.data.stale)
+    return merged([
+        monitoring.model_health(report),
+        served_performance(services, run, spec, champion),
+        served_confidence(services, run, spec, champion),
+        *decided(services, run, spec, champion),
+        *newest_audit(services, run, spec),
+    ])
 
 
 def decided(services: Services, run: RunContext, spec: ModelSpec, champion: ServedVersion) -> list[Found]:
@@ -238,7 +242,7 @@ def service_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found
     """The journal's last hour, and whether every server process answers and agrees."""
     routing = services.routing.read(run.model)
     if routing.stable is None:
-        return found((), {}, ["there is no champion yet"], looked=False)
+        return _nobody()
     section = spec.monitoring.service
     reports = services.server.reports(run.model)
     if not reports:
