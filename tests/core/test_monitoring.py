@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gauntlet.core.monitoring import agreement, merged, service_health
+from gauntlet.core.layers.finding import merged
+from gauntlet.core.layers.service import agreement, service_health
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.specs.monitoring import ServiceLayerSection
 

@@ -15,18 +15,11 @@ from tests.core.test_drift import label_columns, number_columns, rng, vars_of
 from gauntlet.core.confidence import confidence_health
 from gauntlet.core.diversity import decision_diversity
 from gauntlet.core.drift import compare
-from gauntlet.core.monitoring import (
-    Found,
-    agreement,
-    data_health,
-    model_health,
-    performance_symptoms,
-    service_health,
-    skew,
-    unseen,
-    unseen_metric,
-    watched,
-)
+from gauntlet.core.layers.data import data_health, skew
+from gauntlet.core.layers.finding import Found, unseen
+from gauntlet.core.layers.model import model_health, performance_symptoms
+from gauntlet.core.layers.outcomes import unseen_metric, watched
+from gauntlet.core.layers.service import agreement, service_health
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.profile import Column, Profile
 from gauntlet.core.records.drift import DriftAction, DriftPattern, DriftReport, FeatureDrift, PerformanceDrift
@@ -243,7 +236,7 @@ def test_every_kind_of_alert_has_a_rule_that_was_tried() -> None:
 
 
 def test_every_kind_that_the_code_names_is_known() -> None:
-    texts = [path.read_text() for path in (ROOT / "include/gauntlet/core").glob("*.py")]
+    texts = [path.read_text() for path in (ROOT / "include/gauntlet/core").rglob("*.py")]
     named = [found for text in texts for found in re.findall(r'\{?Layer\.([A-Z]+)(?:, f?"|\}\.)(\w+)', text)]
     assert len(named) > 15
     assert {kind_of(f"{layer.lower()}.{name}") for layer, name in named} <= set(KINDS)

@@ -12,7 +12,7 @@ from gauntlet.cli.console import DONE, REJECTED, AsJson, exit_codes, out, show_j
 from gauntlet.cli.model import Model
 from gauntlet.cli.who import caller
 from gauntlet.core.errors import LayerUnhealthy
-from gauntlet.core.monitoring import is_asked
+from gauntlet.core.layers.finding import is_asked
 from gauntlet.core.records.incident import Triage
 from gauntlet.core.records.monitoring import Layer, LayerReport
 from gauntlet.core.records.run import RunContext

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gauntlet.core.monitoring import Found, found
+from gauntlet.core.layers.finding import Found, found
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.monitoring import Layer, Severity, Symptom
 

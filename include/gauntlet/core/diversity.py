@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from gauntlet.core.monitoring import Found, found
+from gauntlet.core.layers.finding import Found, found
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.monitoring import Layer, Severity, Symptom
 

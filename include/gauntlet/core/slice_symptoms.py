@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from gauntlet.core.duration import words
-from gauntlet.core.monitoring import Found, found
+from gauntlet.core.layers.finding import Found, found
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.feedback import AuditedSlice, SliceAudit
 from gauntlet.core.records.monitoring import Layer, Severity, Symptom

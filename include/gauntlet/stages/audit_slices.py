@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import DataRejected
-from gauntlet.core.monitoring import Found
+from gauntlet.core.layers.finding import Found
 from gauntlet.core.outcome import Outcome, worst
 from gauntlet.core.ports import Services
 from gauntlet.core.records.feedback import AuditedSlice, SliceAudit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gauntlet.core.errors import GauntletError, LayerUnhealthy
-from gauntlet.core.monitoring import Found, unseen
+from gauntlet.core.layers.finding import Found, unseen
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.monitoring import Layer, LayerReport

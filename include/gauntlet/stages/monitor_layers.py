@@ -10,12 +10,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gauntlet.core import diversity, monitoring
+from gauntlet.core import diversity
 from gauntlet.core.duration import words
 from gauntlet.core.errors import DataRejected, GauntletError, InfrastructureError
 from gauntlet.core.journal import lacking
+from gauntlet.core.layers.data import SKEW, data_health, skew
+from gauntlet.core.layers.finding import Found, found, merged
+from gauntlet.core.layers.model import model_health
+from gauntlet.core.layers.outcomes import unseen_metric, watched
+from gauntlet.core.layers.service import agreement, same_hour, service_health
 from gauntlet.core.live.window import explored
-from gauntlet.core.monitoring import Found, found, merged, unseen_metric, watched
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import DriftReport
@@ -43,7 +47,7 @@ def data_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
         return _nobody()
     report = _newest_check(services, run, section.stale)
     earlier = services.records.newest(run.model, DriftReport, limit=PAST_REPORTS)
-    health = monitoring.data_health(report, earlier, section, section.freshness or spec.contract.freshness)
+    health = data_health(report, earlier, section, section.freshness or spec.contract.freshness)
     if not section.skew:
         return health
     return merged([health, _skew(services, run, spec, champion, report)])
@@ -72,12 +76,12 @@ def _skew(services: Services, run: RunContext, spec: ModelSpec, champion: Served
     if spec.serving.journal.features != "vector":
         return found((), {}, [f"skew: the journal keeps {spec.serving.journal.features}, no values"], looked=False)
     if report.window_start is None or report.last_event is None:
-        return found((), {}, ["skew: the source has no event time"], looked=False, unjudged=[monitoring.SKEW])
+        return found((), {}, ["skew: the source has no event time"], looked=False, unjudged=[SKEW])
     table = services.journal.read(run.model, report.window_start, report.last_event)
     served = _served(table, champion.version_id)
     if served.num_rows < spec.drift.minimum_rows:
         note = f"skew: {served.num_rows} served rows of {spec.drift.minimum_rows} in the source's window"
-        return found((), {"served_rows": float(served.num_rows)}, [note], looked=False, unjudged=[monitoring.SKEW])
+        return found((), {"served_rows": float(served.num_rows)}, [note], looked=False, unjudged=[SKEW])
     return _compared(services, run, spec, champion, served, report)
 
 
@@ -118,7 +122,7 @@ def _compared(
             features = compare(reference, counted(reference.blank(), Window(path), kinds), spec.drift)
     finally:
         pulled.path.unlink(missing_ok=True)
-    return monitoring.skew(features, spec.monitoring.data, served.num_rows)
+    return skew(features, spec.monitoring.data, served.num_rows)
 
 
 def decoded(served: pa.Table, sidecar: ModelSidecar) -> pa.Table:
@@ -155,7 +159,7 @@ def model_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found:
         return _nobody()
     report = _newest_check(services, run, spec.monitoring.data.stale)
     return merged([
-        monitoring.model_health(report),
+        model_health(report),
         served_performance(services, run, spec, champion),
         served_confidence(services, run, spec, champion),
         *decided(services, run, spec, champion),
@@ -249,12 +253,10 @@ def service_layer(services: Services, run: RunContext, spec: ModelSpec) -> Found
         raise InfrastructureError("no server process reports")
     behind = sorted(report.worker for report in reports if report.epoch != routing.epoch)
     table = services.journal.read(run.model, run.as_of - section.window, run.as_of)
-    past = monitoring.same_hour(
-        past_values(services, run, Layer.SERVICE).get("requests", []), run.as_of, section.window
-    )
-    health = monitoring.service_health(table, section, past, lacking(table))
+    past = same_hour(past_values(services, run, Layer.SERVICE).get("requests", []), run.as_of, section.window)
+    health = service_health(table, section, past, lacking(table))
     # An hour with hardly a request is no good hour, whatever else is well.
-    return merged([health, monitoring.agreement(behind, routing.epoch)], every=True)
+    return merged([health, agreement(behind, routing.epoch)], every=True)
 
 
 def past_values(services: Services, run: RunContext, layer: Layer) -> dict[str, list[tuple[datetime, float]]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gauntlet.core.addresses import runbook
 from gauntlet.core.alerts import fold
 from gauntlet.core.errors import InfrastructureError, PartlyTold
-from gauntlet.core.monitoring import unseen
+from gauntlet.core.layers.finding import unseen
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Notifier, Services
 from gauntlet.core.records.monitoring import Alert, AlertRound, Layer, LayerReport, Message, MessageKind, Severity

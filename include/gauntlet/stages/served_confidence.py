@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gauntlet.core.confidence import confidence_health
 from gauntlet.core.errors import DataRejected
-from gauntlet.core.monitoring import Found, found
+from gauntlet.core.layers.finding import Found, found
 from gauntlet.core.ports import Services
 from gauntlet.core.records.model import Task
 from gauntlet.core.records.rollout import ServedVersion

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gauntlet.core.errors import DataRejected
-from gauntlet.core.monitoring import Found, found, is_settled, performance_keys, performance_symptoms
+from gauntlet.core.layers.finding import Found, found
+from gauntlet.core.layers.model import is_settled, performance_keys, performance_symptoms
 from gauntlet.core.ports import Services
 from gauntlet.core.records.drift import PerformanceDrift
 from gauntlet.core.records.model import Task
