@@ -22,6 +22,10 @@ from tests.deploy.compose import ROOT
 from tests.processes import free_port
 from tests.serving.servers import RunningServer, routing, running, served, train, write_release
 
+from gauntlet.serving.labels import key
+from gauntlet.serving.layout import Layout
+from gauntlet.serving.shared import Counters
+
 DEPLOY = ROOT / "deploy"
 MODEL = "loans"
 BOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
@@ -163,6 +167,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         served(write_release(folder / name, one, f"v-{name}"), number)
         for number, (name, one) in enumerate((("one", first), ("two", second)), 1)
     )
+    layout = Layout(folder / "state")
+    before = Counters(layout.counters(0))
+    before.add(key("ml_prediction_requests_total", model=MODEL, version="v-gone", arm="stable", status="ok"))
+    before.close()
+    # A release that was warm before and is gone from the disk: it is passed over.
+    layout.write_releases({MODEL: [stable.model_copy(update={"version_id": "v-before", "release_digest": "0" * 64})]})
     with running(folder, workers=2, ready=False) as up:
         assert up.apply(routing(1, stable, canary, weight_ppm=500_000)).status_code == 200
         yield _asked(up, first.rows)
@@ -251,7 +261,7 @@ def test_the_servers_four_metrics_have_their_labels_summed_over_its_processes(pr
         "ml_prediction_requests_total": wanted | {"status"},
         "ml_prediction_latency_seconds_count": wanted,
         "ml_prediction_probability_count": wanted,
-        "ml_feature_value_count": {"model", "feature"},
+        "ml_feature_value_count": wanted | {"feature"},
     }.items():
         found = asked(prometheus, metric)
         assert found, metric
@@ -259,6 +269,11 @@ def test_the_servers_four_metrics_have_their_labels_summed_over_its_processes(pr
     assert asked(prometheus, "sum(ml_prediction_requests_total)")[0]["value"][1] == "40"
     arms = {one["metric"]["arm"] for one in asked(prometheus, "ml_prediction_requests_total")}
     assert arms == {"stable", "canary"}
+
+
+def test_a_version_that_no_server_keeps_is_counted_no_more(prometheus: str) -> None:
+    assert asked(prometheus, '{version="v-one"}')
+    assert asked(prometheus, '{version="v-gone"}') == []
 
 
 def test_every_rule_is_evaluated_without_an_error_and_a_healthy_house_only_has_its_watchdog(prometheus: str) -> None:

@@ -19,7 +19,7 @@ from gauntlet.serving.config import ModelServing, ServerConfig
 from gauntlet.serving.journal import Stream
 from gauntlet.serving.labels import key
 from gauntlet.serving.metrics import Latency, cell, cell_bounds, collect, page, quantile
-from gauntlet.serving.shared import ControlWords, Counters, canary_mark, read_counters
+from gauntlet.serving.shared import ControlWords, Counters, canary_mark, forget_versions, read_counters
 from gauntlet.serving.snapshot import Snapshot
 
 
@@ -53,6 +53,33 @@ def test_counters_survive_their_process_and_are_summed(tmp_path: Path) -> None:
     totals, gauges = collect(tmp_path)
     assert totals[key("gauntlet_requests_total", model="m")] == 8
     assert gauges == {key("gauntlet_ready", model="m", worker=str(slot)): slot for slot in (0, 1)}
+
+
+def test_what_was_counted_of_forgotten_versions_makes_room(tmp_path: Path) -> None:
+    path = tmp_path / "worker-0.counters"
+    counters = Counters(path)
+    for version in ("v-old", "v-new"):
+        counters.add(key("ml_prediction_requests_total", model="m", version=version, arm="stable", status="ok"), 3)
+    counters.add(key("gauntlet_requests_total", model="m"), 7)
+    counters.close()
+    assert forget_versions(tmp_path / "worker-1.counters", {"v-new"}) == 0
+    assert forget_versions(path, {"v-new"}) == 1
+    assert forget_versions(path, {"v-new"}) == 0
+    again = Counters(path)
+    again.add(key("gauntlet_requests_total", model="m"))
+    again.close()
+    assert read_counters(path) == {
+        key("ml_prediction_requests_total", model="m", version="v-new", arm="stable", status="ok"): 3,
+        key("gauntlet_requests_total", model="m"): 8,
+    }
+
+
+def test_as_many_counters_as_there_is_room_for_are_read_again(tmp_path: Path) -> None:
+    counters = Counters(tmp_path / "worker-0.counters", capacity=1500)
+    for number in range(1400):
+        counters.add(f"c{number}", number)
+    counters.close()
+    assert read_counters(tmp_path / "worker-0.counters") == {f"c{number}": number for number in range(1400)}
 
 
 def test_a_full_table_of_counters_counts_on_under_one_name(tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ class Observed:
         self._version, self._arm, self._status = where["version_id"], where["arm"], where["status"]
         self._score, self._features = where["score"], where["features"]
         self._cells: dict[tuple[str, str, int], int] = {}
-        self._known: dict[str, tuple[bool, tuple[Places, ...]]] = {}
+        self._known: dict[tuple[str, str], tuple[bool, tuple[Places, ...]]] = {}
 
     def take(self, rows: Sequence[Row]) -> None:
         """Count what was written."""
         step = max(1, len(rows) // SAMPLED)
         for number, row in enumerate(rows):
-            about = self._about(str(row[self._version]))
+            about = self._about(str(row[self._version]), str(row[self._arm]))
             if about is None:
                 continue
             if about[0]:
@@ -55,12 +55,13 @@ class Observed:
             if number % step == 0:
                 self._values(row, about[1])
 
-    def _about(self, version: str) -> tuple[bool, tuple[Places, ...]] | None:
+    def _about(self, version: str, arm: str) -> tuple[bool, tuple[Places, ...]] | None:
         """Whether a version's scores are probabilities, and where its features are counted."""
-        known = self._known.get(version)
+        known = self._known.get((version, arm))
         if known is None and (sidecar := self._sidecar_of(version)) is not None:
-            places = tuple(self._feature(index, name) for index, name in features_of(sidecar))
-            known = self._known[version] = (sidecar.task == "binary", places)
+            labels = {"model": self._model, "version": version, "arm": arm}
+            places = tuple(self._feature(index, labels | {"feature": name}) for index, name in features_of(sidecar))
+            known = self._known[version, arm] = (sidecar.task == "binary", places)
         return known
 
     def _probability(self, row: Row) -> None:
@@ -89,9 +90,9 @@ class Observed:
             micro = int(min(max(value, -FARTHEST), FARTHEST) * MICRO)
             values[above if micro >= 0 else below] += abs(micro)
 
-    def _feature(self, index: int, name: str) -> Places:
+    def _feature(self, index: int, labels: Mapping[str, str]) -> Places:
         def place(kind: str) -> int:
-            return self._counters.place(key(kind, model=self._model, feature=name))
+            return self._counters.place(key(kind, **labels))
 
         return index, place("_feature_count"), place("_feature_above"), place("_feature_below"), place("_feature_null")
 

@@ -7,9 +7,10 @@ An aligned 8-byte store is atomic on the platforms that LightGBM has wheels for.
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def canary_mark(rollout: str | None, version_id: str) -> int:
 
 KEY = 248
 ENTRY = KEY + WORD
-CAPACITY = 4096
+READ_AT_ONCE = 512
+CAPACITY = 32_768
+"""Places of a slot's file, which is sparse: a version of 30 features takes some 300 of them in each arm."""
+VERSION = re.compile(r'[{,]version="([^"]*)"')
 
 
 class Counters:
@@ -128,9 +132,36 @@ def _keys(content: mmap.mmap | bytes, capacity: int) -> Iterable[str]:
 
 def read_counters(path: Path) -> dict[str, int]:
     """All counters of a slot's file, as they are now."""
-    content = path.read_bytes()
-    capacity = len(content) // ENTRY
-    return {
-        key: struct.unpack_from("=Q", content, place * ENTRY + KEY)[0]
-        for place, key in enumerate(_keys(content, capacity))
-    }
+    found: dict[str, int] = {}
+    with path.open("rb") as file:
+        # No further than there are counters: most of the file is a hole.
+        while block := file.read(READ_AT_ONCE * ENTRY):
+            keys = list(_keys(block, len(block) // ENTRY))
+            for place, key in enumerate(keys):
+                found[key] = struct.unpack_from("=Q", block, place * ENTRY + KEY)[0]
+            if len(keys) < READ_AT_ONCE:
+                break
+    return found
+
+
+def forget_versions(path: Path, known: Collection[str]) -> int:
+    """Take out of a slot's file what was counted of versions that are not known any more; how many counters that were.
+
+    Called before the slot's worker counts. Whoever reads meanwhile has the old file or the new one: a sum that fell and
+    rose again would look like a burst of requests.
+    """
+    if not path.exists():
+        return 0
+    counted = read_counters(path)
+    kept = {key: value for key, value in counted.items() if not _is_forgotten(key, known)}
+    if len(kept) < len(counted):
+        temporary = path.with_suffix(".tmp")
+        entries = (key.encode().ljust(KEY, b"\0") + struct.pack("=Q", value) for key, value in kept.items())
+        temporary.write_bytes(b"".join(entries))
+        temporary.replace(path)
+    return len(counted) - len(kept)
+
+
+def _is_forgotten(key: str, known: Collection[str]) -> bool:
+    version = VERSION.search(key)
+    return version is not None and version[1] not in known

@@ -31,7 +31,7 @@ from gauntlet.serving.layout import Layout
 from gauntlet.serving.loader import ACCEPT_ALL, LoadedVersion, load, read_release
 from gauntlet.serving.model import ServedModel
 from gauntlet.serving.observed import Observed
-from gauntlet.serving.shared import ControlWords, Counters
+from gauntlet.serving.shared import ControlWords, Counters, forget_versions
 from gauntlet.serving.snapshot import Snapshot
 
 HOUSEKEEPING_S = 0.5
@@ -47,6 +47,9 @@ class Worker:
     def __init__(self, config: ServerConfig, slot: int, name: str) -> None:
         self.config, self.name = config, name
         layout = Layout(config.state)
+        known = {one["version_id"] for served in layout.read_releases().values() for one in served}
+        if known:
+            forget_versions(layout.counters(slot), known)
         self.counters = Counters(layout.counters(slot))
         self.words = ControlWords(layout.words, config.models)
         self.layout = layout
