@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from gauntlet.core.alerts import fold
-from gauntlet.core.monitoring import Found, merged
-from gauntlet.core.monitoring import found as no_symptoms
+from gauntlet.core.layers.finding import Found, merged
+from gauntlet.core.layers.finding import found as no_symptoms
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.performance import Quality
 from gauntlet.core.records.feedback import AuditedSlice, SliceAudit
