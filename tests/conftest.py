@@ -37,6 +37,8 @@ os.environ.update({
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
     "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough-for-hs512-0123456789abcdef",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+    # A command that is given no home must not make one in the repository.
+    "GAUNTLET_HOME": str(AIRFLOW_HOME / "gauntlet"),
 })
 
 

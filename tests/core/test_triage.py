@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.main import get_command
@@ -134,7 +135,9 @@ def test_the_quickest_comes_first_and_nothing_twice() -> None:
     assert remedies(EVERYTHING) == [remedy for remedy in Remedy if remedy not in (Remedy.NOTHING, Remedy.LOOK)]
 
 
-def test_every_advice_is_one_command_that_is_there() -> None:
+def test_every_advice_is_one_command_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = SimpleNamespace(specs=SimpleNamespace(names=lambda: ("m",)))
+    monkeypatch.setattr("gauntlet.bootstrap.services", lambda: known)
     commands = get_command(app).commands  # type: ignore[attr-defined]
     for advice in (*advise(EVERYTHING), *advise(facts("model.prediction"))):
         assert advice.command is not None
