@@ -38,7 +38,7 @@ def requests(nights: int) -> tuple[list[Asked], list[Asked]]:
         ("canaries", f"{one}/rollouts"),
         ("one canary", f"{one}/rollouts/{{rollout}}"),
         ("alerts", f"{one}/alerts"),
-        ("audit", f"{one}/audit"),
+        ("audit", f"{one}/audit?kind=decisions"),
     ]
     return opened, views
 

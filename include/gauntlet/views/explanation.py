@@ -10,7 +10,7 @@ from gauntlet.core.records.model import Derivation, TrainedModel
 from gauntlet.core.records.rollout import RolloutState
 from gauntlet.core.registry import did_you_mean
 from gauntlet.stages.hold import frozen
-from gauntlet.views.facts import Night, nights
+from gauntlet.views.facts import Night, grouped, nights
 
 RUNS = 400
 """How many runs back a look-up goes."""
@@ -74,7 +74,8 @@ def sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
             Sentence(
                 topic="data",
                 outcome=None,
-                text=f"{data.rows:,} rows as known at {data.as_of:%Y-%m-%d %H:%M} UTC, sha256 {data.sha256[:12]}",
+                text=f"{grouped(data.rows)} rows as known at {data.as_of:%Y-%m-%d %H:%M} UTC, "
+                f"sha256 {data.sha256[:12]}",
             )
         )
     if asked.contract:
@@ -101,7 +102,7 @@ def sentences(services: Services, asked: Night) -> tuple[Sentence, ...]:
 
 def _training(model: TrainedModel) -> str:
     return (
-        f"{model.release.version_id}: {model.best_iteration} trees on {model.train_rows:,} rows "
+        f"{model.release.version_id}: {model.best_iteration} trees on {grouped(model.train_rows)} rows "
         f"in {model.seconds:.1f} s; tree digest {model.release.tree_digest[:12]}; MLflow run {model.mlflow_run_id}"
     )
 

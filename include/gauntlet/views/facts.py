@@ -100,3 +100,12 @@ def status(services: Services, model: str, limit: int = 30) -> Status:
     return Status(
         model=model, routing=services.routing.read(model), aliases=aliases, nights=nights(services, model, limit)
     )
+
+
+def grouped(count: int) -> str:
+    """A count as the gates' sentences write it.
+
+    >>> grouped(117027)
+    '117 027'
+    """
+    return f"{count:,}".replace(",", " ")

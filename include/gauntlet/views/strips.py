@@ -8,7 +8,7 @@ from gauntlet.core.records.base import Instant, Record
 from gauntlet.core.records.rollout import RolloutPhase, RolloutState
 from gauntlet.core.records.run import RunContext, TriggerAction, TriggerKind
 from gauntlet.core.spec import ModelSpec
-from gauntlet.views.facts import Night, nights_of
+from gauntlet.views.facts import Night, grouped, nights_of
 from gauntlet.views.links import RETRAIN
 
 MOST = 2000
@@ -134,10 +134,10 @@ def _trigger(night: Night) -> StageResult:
 def _data(night: Night) -> StageResult:
     checks = [report for report in (night.contract, night.leakage) if report is not None]
     if not checks:
-        pulled = f"{night.dataset.rows:,} rows pulled, not judged yet" if night.dataset else "no data pulled"
+        pulled = f"{grouped(night.dataset.rows)} rows pulled, not judged yet" if night.dataset else "no data pulled"
         return StageResult(stage="data", state=BUSY if night.dataset else NONE, text=pulled)
     texts = [check.reason for check in checks if not check.outcome.satisfied] or [check.reason for check in checks]
-    rows = f"{night.dataset.rows:,} rows; " if night.dataset else ""
+    rows = f"{grouped(night.dataset.rows)} rows; " if night.dataset else ""
     return StageResult(stage="data", state=worst(check.outcome for check in checks), text=rows + "; ".join(texts))
 
 
@@ -148,7 +148,7 @@ def _training(night: Night) -> StageResult:
     return StageResult(
         stage="training",
         state=GOOD,
-        text=f"{trained.best_iteration} trees on {trained.train_rows:,} rows in {trained.seconds:.1f} s",
+        text=f"{trained.best_iteration} trees on {grouped(trained.train_rows)} rows in {trained.seconds:.1f} s",
     )
 
 

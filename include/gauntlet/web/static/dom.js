@@ -44,6 +44,9 @@ export const number = (value, digits = 4) => {
   return shown.toLocaleString("en", { maximumFractionDigits: 6 }).replaceAll(",", "\u202f");
 };
 
+// Digests within a sentence, by their beginnings.
+export const shortened = (text) => text.replace(/[0-9a-f]{64}/g, (whole) => `${whole.slice(0, 12)}…`);
+
 // A digest by its beginning; the whole of it is a hover away.
 export const digest = (text) => el("span", { class: "mono", title: text }, text.slice(0, 12));
 

@@ -1,6 +1,6 @@
 // Alerts and the audit trail.
 import { ask } from "./api.js";
-import { anchor, badge, cells, choice, digest, el, empty, links, table, when, words } from "./dom.js";
+import { anchor, badge, cells, choice, digest, el, empty, links, shortened, table, when, words } from "./dom.js";
 
 const SEVERITY = { page: "failed", warning: "inconclusive" };
 
@@ -42,7 +42,7 @@ const why = (one) => {
 };
 const about = (subject) => {
   const short = subject.split("/").slice(1).join("/") || subject;
-  return el("span", { class: "mono small", title: subject }, short.replace(/[0-9a-f]{64}/, (text) => `${text.slice(0, 12)}…`));
+  return el("span", { class: "mono small", title: subject }, shortened(short));
 };
 
 export const audit = {
