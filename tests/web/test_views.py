@@ -228,6 +228,24 @@ def test_an_alert_leads_to_its_section_of_the_runbook_and_to_a_dashboard(house: 
         assert f'id="{section}"' in page.text, f"{line['name']}: the runbook has no section {section}"
 
 
+def test_an_alert_that_nobody_could_be_told_of_is_shown_as_such(house: House) -> None:
+    from gauntlet.core.records.monitoring import AlertRound, Message, MessageKind
+
+    at = house.clock.moment
+    facts = {"model": MODEL, "layer": Layer.DATA, "severity": Severity.PAGE}
+    for key in ("data.volume", "data.freshness"):
+        alert = Alert(**facts, key=key, sentence="so", since=at, seen_at=at, looks=1, sent_at=at)
+        house.services.records.put(f"{MODEL}/alerts", alert, key)
+    message = Message(**facts, kind=MessageKind.RAISED, subject="s", body="b", keys=("data.volume",), at=at)
+    outcome = {"outcome": Outcome.ERROR, "reason": "1 that nobody has taken yet", "open": ("data.volume",)}
+    look = AlertRound(model=MODEL, run="look", **outcome, sent=(message,), owed=(message,), at=at)
+    house.services.records.put(look.model + "/look", look)
+    assert {one["name"]: one["owed"] for one in house.get("/alerts").json()["alerts"]} == {
+        "data.volume": True,
+        "data.freshness": False,
+    }
+
+
 def test_a_runbook_is_shown_and_not_run() -> None:
     from gauntlet.views.runbooks import page
 

@@ -108,6 +108,7 @@ class Layout:
             "GAUNTLET_MODELS": str(settings.models),
             "GAUNTLET_MLFLOW_URL": settings.mlflow_url,
             "GAUNTLET_SERVER_URL": settings.server_url,
+            "GAUNTLET_AIRFLOW_URL": self.url("airflow"),
             "GAUNTLET_SERVER_ADMIN": settings.admin,
             "GAUNTLET_AS_OF_AHEAD": format_duration(settings.as_of_ahead),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

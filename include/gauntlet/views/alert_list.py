@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from gauntlet.core.ports import Services
 from gauntlet.core.records.base import Instant, Record
-from gauntlet.core.records.monitoring import Alert, Layer, LayerReport
+from gauntlet.core.records.monitoring import Alert, AlertRound, Layer, LayerReport
 from gauntlet.core.runbook import section
 from gauntlet.views.links import NOWHERE, Link, Places, dashboard, runbook_link
 
 MOST = 200
+ROUNDS = 24
+"""Looks back in which messages are searched for that nobody took."""
 LOOKS = 60
 """Reports back in which each layer's newest is searched for."""
 
@@ -24,6 +28,8 @@ class AlertLine(Record):
     until: Instant | None
     looks: int
     told: Instant | None
+    owed: bool
+    """Whether there is a message about it that no notifier has taken yet."""
     cause: str | None
     runbook: Link
     """The section for this kind of alert."""
@@ -46,7 +52,9 @@ def alerts(services: Services, model: str, places: Places = NOWHERE) -> Alerts:
     spec = services.specs.get(model)
     runbook = runbook_link(services, model)
     found = services.records.named(f"{model}/alerts", Alert).values()
-    lines = [_line(alert, runbook) for alert in sorted(found, key=_rank)][:MOST]
+    rounds = services.records.newest(model, AlertRound, ROUNDS)
+    owed = {key for each in rounds for message in each.owed for key in message.keys}
+    lines = [_line(alert, runbook, owed) for alert in sorted(found, key=_rank)][:MOST]
     looked = _newest_looks(services, model)
     empty = "No alert has been raised." if looked else "The monitor has not looked yet: its DAG does so every hour."
     return Alerts(
@@ -70,7 +78,7 @@ def _rank(alert: Alert) -> tuple[bool, bool, float]:
     return not alert.open, alert.severity != "page", -(alert.resolved_at or alert.since).timestamp()
 
 
-def _line(alert: Alert, runbook: Link) -> AlertLine:
+def _line(alert: Alert, runbook: Link, owed: Collection[str]) -> AlertLine:
     return AlertLine(
         name=alert.key,
         layer=alert.layer.value,
@@ -80,6 +88,7 @@ def _line(alert: Alert, runbook: Link) -> AlertLine:
         until=alert.resolved_at,
         looks=alert.looks,
         told=alert.sent_at,
+        owed=alert.key in owed,
         cause=alert.cause,
         runbook=Link(label="Runbook", href=section(runbook.href, alert.key)),
     )

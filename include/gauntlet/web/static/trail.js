@@ -16,6 +16,7 @@ const alert = (one) =>
 
 // Who is not told is not forgotten: the reason is the alert that explains this one, or hours in which warnings wait.
 const told = (one) => {
+  if (one.owed) return el("strong", {}, "not yet: no notifier took the message; the next look tries again");
   if (one.told) return el("span", { class: "nowrap" }, when(one.told));
   if (one.cause) return el("span", { class: "small" }, "no: it follows from ", el("span", { class: "mono" }, one.cause));
   return one.until ? "no: it was over before" : "not yet: warnings wait in quiet hours";
