@@ -54,6 +54,12 @@ def test_too_few_labels_are_inconclusive_and_say_how_many_would_do() -> None:
     assert unsure.outcome is Outcome.INCONCLUSIVE
     assert unsure.required_rows is not None
     assert unsure.required_rows > 400
+    # Four hundred labels never show that nothing has changed, whatever they say: that is known beforehand, and told.
+    assert not unsure.judged
+    assert f"not judged at this size, about {unsure.required_rows} would do" in unsure.sentence
+    enough = compare_performance(Task.BINARY, scored(90_000, 1), scored(unsure.required_rows, 5), SECTION, 0.01)
+    assert enough.judged
+    assert (few.judged, few.estimate) == (True, False)
 
 
 def test_one_class_only_is_no_pass() -> None:
@@ -64,6 +70,8 @@ def test_one_class_only_is_no_pass() -> None:
 
 
 def test_scores_off_in_level_only_ask_for_calibration() -> None:
+    few = compare_performance(Task.BINARY, scored(20_000, 1), scored(900, 2, offset=0.12), SECTION, 0.01)
+    assert (few.metric, few.outcome, few.judged) == ("calibration", Outcome.FAILED, True)
     found = compare_performance(Task.BINARY, scored(20_000, 1), scored(20_000, 2, offset=0.12), SECTION, 0.01)
     assert (found.metric, found.outcome) == ("calibration", Outcome.FAILED)
     assert found.calibration_error == pytest.approx(0.12, abs=0.02)

@@ -111,7 +111,8 @@ def carriers(findings: Sequence[FeatureDrift], most: int = NAMED) -> tuple[str, 
 def _outcome(evidence: Evidence) -> Outcome:
     """The worst answer to what windows of this size can be asked; what they cannot is named beside it."""
     beside = (evidence.prediction, evidence.performance, evidence.joint, evidence.domain)
-    return worst(one.outcome for one in (*evidence.features, *beside) if one is not None and one.judged)
+    found = [one for one in (*evidence.features, *beside) if one is not None]
+    return worst(one.outcome for one in found if one.judged or one.outcome is not Outcome.INCONCLUSIVE)
 
 
 def _not_judged(evidence: Evidence) -> tuple[str, ...]:

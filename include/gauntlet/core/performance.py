@@ -188,6 +188,8 @@ def _with_calibration(
         update |= {
             "metric": "calibration",
             "outcome": Outcome.FAILED,
+            "judged": True,
+            "required_rows": None,
             "limit": section.calibration,
             "sentence": f"mean score {current.scores.mean():.3f}, observed rate {current.labels.mean():.3f} "
             f"(limit {section.calibration:g} apart) on {len(current)} labelled rows; {found.sentence}",
