@@ -14,8 +14,9 @@ from gauntlet.core.ports import PulledData, Services
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
+from gauntlet.core.release import PROFILE
 from gauntlet.core.spec import ModelSpec
-from gauntlet.stages.write_profile import PROFILE, kinds_in, train_rows
+from gauntlet.stages.write_profile import kinds_in, train_rows
 
 if TYPE_CHECKING:
     from gauntlet.core.axis import Floats

@@ -10,7 +10,7 @@ from gauntlet.core.digest import sha256_bytes
 from gauntlet.core.errors import DataRejected
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.run import RunContext
-from gauntlet.core.release import PROFILE as PROFILE
+from gauntlet.core.release import PROFILE
 from gauntlet.core.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from gauntlet.core.ports import PulledData, Services
 from gauntlet.core.records.data import DatasetRef, SplitManifest
 from gauntlet.core.records.rollout import Routing, ServedVersion
 from gauntlet.core.records.run import RunContext, TriggerKind
+from gauntlet.core.release import PROFILE
 from gauntlet.core.spec import ModelSpec
-from gauntlet.stages.write_profile import PROFILE, write_profile
+from gauntlet.stages.write_profile import write_profile
 
 MODEL = "loans"
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
