@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.faults.world import MODEL, Spec, World
 
-from gauntlet.core.errors import MissingRecord
+from gauntlet.core.errors import IntegrityError, MissingRecord
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.incident import Remedy
 from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, Severity
@@ -165,6 +165,17 @@ def test_other_answers_than_the_golden_ones_ask_for_a_rollback(world: World, mon
     assert found.steps[-1].outcome is Outcome.FAILED
     assert found.advice[0].remedy is Remedy.ROLLBACK
     assert "golden" in found.advice[0].reason
+
+
+def test_golden_rows_that_cannot_be_read_accuse_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> Path:
+        raise IntegrityError("not in this blob store")
+
+    monkeypatch.setattr(world.blobs, "fetch_folder", gone)
+    found = triage(world.services, MODEL)
+    assert found.steps[-1].outcome is Outcome.ERROR
+    assert "nothing to compare with: not in this blob store" in found.steps[-1].answer
+    assert Remedy.ROLLBACK not in [advice.remedy for advice in found.advice]
 
 
 def test_a_changed_spec_and_a_changed_source_stand_in_the_timeline(world: World) -> None:

@@ -90,7 +90,11 @@ def _golden(services: Services, model: str) -> tuple[Outcome, str]:
         return Outcome.INCONCLUSIVE, "there is no champion"
     try:
         golden = read_golden(services, stable)
-        rows = golden.rows[:GOLDEN_ROWS]
+    except GauntletError as error:
+        # What cannot be compared with says nothing about what the server answers.
+        return Outcome.ERROR, f"there is nothing to compare with: {error}"
+    rows = golden.rows[:GOLDEN_ROWS]
+    try:
         scores = services.server.predict(model, rows, version_id=stable.version_id)
     except InfrastructureError as error:
         return Outcome.ERROR, f"could not be asked: {error}"
