@@ -44,6 +44,7 @@ HELP: dict[str, str] = {
     "gauntlet_canary_weight_ppm": "Canary weight in force in each worker.",
     "gauntlet_ready": "Whether each worker has a stable version of the model.",
     "gauntlet_worker_memory_bytes": "Resident memory of each worker.",
+    "gauntlet_counters_overflowed_total": "What was counted by no name of its own: the table of counters is full.",
 }
 GAUGES = frozenset({
     "gauntlet_routing_epoch",
