@@ -44,7 +44,7 @@ const quarantine = (state, data, one) =>
     { class: "bar" },
     badge("failed", "quarantined"),
     el("span", { class: "text clamp small", title: one.reason }, `v${one.version} `, el("span", { class: "mono dim" }, one.digest.slice(0, 12)), ` since ${when(one.at)}: ${one.reason}`),
-    orderButton(state, data, "clear_quarantine", "Clear", { digest: one.digest }, `Let release ${one.digest.slice(0, 12)} (v${one.version}) be a candidate again. It still needs fresh receipts.`),
+    orderButton(state, data, "clear_quarantine", "Clear quarantine", { digest: one.digest }, `Let release ${one.digest.slice(0, 12)} (v${one.version}) be a candidate again. It still needs fresh receipts.`),
   );
 
 const approval = (state, data, run) =>
