@@ -86,7 +86,7 @@ class Batch:
         return cast(
             "Any",
             SimpleNamespace(
-                specs=SimpleNamespace(get=lambda _: spec),
+                specs=SimpleNamespace(names=lambda: [MODEL], get=lambda _: spec),
                 routing=SimpleNamespace(read=lambda _: row),
                 records=self.store.records,
                 blobs=Folders(),
@@ -293,11 +293,10 @@ def test_the_command_scores_a_folder_and_says_what_it_found(
 ) -> None:
     from typer.testing import CliRunner
 
-    from gauntlet import pipeline
     from gauntlet.cli.app import app
 
     batch = Batch(tmp_path, stable, canary)
-    monkeypatch.setattr(pipeline, "_services", lambda: batch.services)
+    monkeypatch.setattr("gauntlet.bootstrap.services", lambda: batch.services)
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table(columns_of(trained, 20) | {"surprise": [1] * 20}), tmp_path / "in" / "rows.parquet")
     done = CliRunner().invoke(app, ["score", MODEL, str(tmp_path / "in"), str(tmp_path / "out"), "--keep", "surprise"])
