@@ -145,3 +145,36 @@ def test_it_is_told_what_wants_a_person(tmp_path: Path) -> None:
     _, text = drafted(tmp_path, "--label", "word")
     assert "positive: good # TODO:" in text
     assert text.count("TODO:") >= 8
+
+
+@pytest.mark.parametrize("kind", ["table.parquet", "table.csv"])
+def test_names_and_values_of_more_than_one_line_stay_what_they_are(tmp_path: Path, kind: str) -> None:
+    frame = table()[["age", "word"]]
+    rng = np.random.default_rng(4)
+    frame["a\nschedule: {}"] = rng.normal(size=ROWS)
+    frame["same\ngates: {}"] = 1
+    frame["said"] = rng.choice(["a\n\n  b", "#", " pad "], ROWS)
+    frame.to_parquet(tmp_path / kind) if kind.endswith("parquet") else frame.to_csv(tmp_path / kind, index=False)
+    spec, text = drafted(tmp_path, "--label", "word", name=kind)
+    assert "a\nschedule: {}" in spec.source.features.numeric
+    assert spec.contract.columns["said"].values == (" pad ", "#", "a\n\n  b")
+    assert set(spec.gates.names) | set(spec.gates.off) == set(GATES)
+    assert r'# not "same\ngates: {}": one value only' in text
+
+
+@pytest.mark.parametrize("model", ["no", "on", "null", "true"])
+def test_a_model_may_be_called_what_yaml_takes_for_something_else(tmp_path: Path, model: str) -> None:
+    spec, _ = drafted(tmp_path, "--label", "word", "--model", model)
+    assert (spec.model, spec.owner.team) == (model, model)
+
+
+def test_a_label_that_is_a_date_or_only_nulls_is_refused(tmp_path: Path) -> None:
+    frame = table()[["age"]].assign(
+        day=pd.to_datetime(np.where(np.arange(ROWS) % 2, "2026-01-01", "2026-01-02")),
+        none=pd.Series([None] * ROWS, dtype="Int64"),
+    )
+    frame.to_parquet(tmp_path / "table.parquet")
+    for label, told in (("day", "neither class nor number"), ("none", "the label has no value")):
+        arguments = ["config", "draft", str(tmp_path / "table.parquet"), "--to", str(tmp_path / "x.yaml")]
+        result = CliRunner().invoke(app, [*arguments, "--label", label])
+        assert (result.exit_code, told in " ".join(result.output.split())) == (USAGE, True), result.output

@@ -109,9 +109,12 @@ def draft(model: str, uri: str, columns: Sequence[ColumnFacts], roles: Roles) ->
 
 def task_of(label: ColumnFacts) -> Task:
     """What a label asks for: two values are binary, few values classes, other numbers regression."""
-    if label.distinct < 2:
-        raise SpecError(f"{label.name}: the label has {label.distinct} value(s): there is nothing to learn")
-    if label.distinct == 2:
+    if label.nulls == label.rows:
+        raise SpecError(f"{label.name}: the label has no value: there is nothing to learn")
+    learnable = label.kind in ("string", "integer", "number", "boolean")
+    if learnable and label.distinct < 2:
+        raise SpecError(f"{label.name}: the label has one value: there is nothing to learn")
+    if learnable and label.distinct == 2:
         return Task.BINARY
     if label.kind in ("string", "integer") and label.distinct <= FEW:
         return Task.MULTICLASS
@@ -162,10 +165,11 @@ def _no_feature(column: ColumnFacts) -> str | None:
 
 def _head(model: str, task: Task) -> Iterator[str]:
     yield f"# Drafted from data. Lines marked {TODO[2:-1]} want a person; `gauntlet config validate` checks the rest."
-    yield f"model: {model}"
+    name = _text(model)
+    yield f"model: {name}"
     yield f"task: {task.value}"
-    yield f"description: {model} {TODO} what is predicted, in a sentence"
-    yield f"owner: {{team: {model}, email: {model}@example.com}} {TODO} who is told at night"
+    yield f"description: {name} {TODO} what is predicted, in a sentence"
+    yield f"owner: {{team: {name}, email: {_text(f'{model}@example.com')}}} {TODO} who is told at night"
     yield 'schedule: {nightly: "0 2 * * *", drift_check: "30 * * * *"}'
 
 
@@ -191,7 +195,7 @@ def _source(uri: str, task: Task, label: ColumnFacts, roles: Roles, features: Fe
         if names := getattr(features, kind):
             yield f"    {kind}: {_text(list(names))}"
     for name, reason in features.left_out.items():
-        yield f"    # not {name}: {reason}"
+        yield f"    # not {_text(name)}: {reason}"
 
 
 def _contract(columns: Sequence[ColumnFacts], roles: Roles, features: Features, task: Task) -> Iterator[str]:
@@ -330,7 +334,21 @@ def _short(value: float) -> float:
     return float(f"{value:.2g}")
 
 
+class _OneLine(yaml.SafeDumper):
+    """Writes text that has more than one line with its line ends escaped: it stays one line, and may be a key."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if len(text.splitlines()) > 1 or text != text.strip() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_OneLine.add_representer(str, _quoted)
+
+
 def _text(value: Any) -> str:
     """A value as YAML in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf)
+    text = yaml.dump(
+        value, Dumper=_OneLine, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
+    )
     return text.removesuffix("\n").removesuffix("...").rstrip()
