@@ -10,7 +10,7 @@ import pytest
 from tests.core.test_recovery import look
 from tests.faults.world import MODEL, World
 
-from gauntlet.core.errors import InfrastructureError, RollbackRefused
+from gauntlet.core.errors import InfrastructureError, PartlyTold, RollbackRefused
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.ledger import RollbackReport
 from gauntlet.core.records.rollout import Quarantine
@@ -131,6 +131,32 @@ def test_who_could_not_be_told_is_told_later_and_nobody_twice(world: World, agai
         guard_champion(world.services, name)
     assert (pager.taken, chat.taken) == ([chat.taken[0]], [chat.taken[0]])
     assert len(world.services.records.newest(MODEL, RollbackReport, 9)) == 1
+
+
+def test_who_comes_later_is_not_told_what_is_over(world: World) -> None:
+    chat = Flaky()
+    object.__setattr__(world.services, "notifiers", (chat,))
+    guard_champion(world.services, seen(world, "monitor-1", "errors"))
+    guard_champion(world.services, seen(world, "monitor-2", "errors"))
+    newcomer = Flaky()
+    object.__setattr__(world.services, "notifiers", (newcomer, chat))
+    guard_champion(world.services, seen(world, "monitor-3"))
+    assert (len(chat.taken), newcomer.taken) == (1, [])
+
+
+def test_a_message_that_some_addresses_took_is_not_sent_again(world: World) -> None:
+    class Half(Flaky):
+        def send(self, subject: str, body: str, *, severity: str, labels) -> None:
+            super().send(subject, body, severity=severity, labels=labels)
+            raise PartlyTold("one of two addresses did not take it")
+
+    half = Half()
+    object.__setattr__(world.services, "notifiers", (half,))
+    guard_champion(world.services, seen(world, "monitor-1", "errors"))
+    with pytest.raises(InfrastructureError, match="one of two addresses did not take it"):
+        guard_champion(world.services, seen(world, "monitor-2", "errors"))
+    guard_champion(world.services, seen(world, "monitor-3"))
+    assert half.taken == ["critical: credit: rolled back by itself"]
 
 
 def test_a_kill_between_the_rollback_and_the_message_loses_no_message(world: World, monkeypatch) -> None:

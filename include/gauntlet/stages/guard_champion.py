@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gauntlet.core.errors import GauntletError, InfrastructureError
+from gauntlet.core.errors import GauntletError, InfrastructureError, PartlyTold
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.ports import Notifier, Services
 from gauntlet.core.records.ledger import ChampionGuard, GuardNotice, RollbackReport
@@ -88,7 +88,7 @@ def _tell(services: Services, model: str) -> None:
     unsent: list[str] = []
     for notice in services.records.newest(model, GuardNotice, LOOKS):
         report = services.records.find(f"{model}/{notice.rollback or _request(notice.run)}", RollbackReport)
-        if report is not None:
+        if report is not None and not notice.done:
             unsent += _told(services, notice, report)
     if unsent:
         raise InfrastructureError(f"{model}: rolled back, but not everybody was told: {'; '.join(unsent)}")
@@ -96,18 +96,23 @@ def _tell(services: Services, model: str) -> None:
 
 def _told(services: Services, notice: GuardNotice, report: RollbackReport) -> list[str]:
     """Send to those who have not taken it yet, and keep who has after each; why the others have not."""
-    unsent = []
+    unsent, missing = [], False
     for place, notifier in enumerate(services.notifiers):
         name = f"{place} {type(notifier).__name__}"
         if name in notice.told:
             continue
         try:
             _send(notifier, report)
+        except PartlyTold as error:
+            unsent.append(str(error))  # Sent again, it would come twice to those who have it.
         except GauntletError as error:
             unsent.append(str(error))
-        else:
-            notice = notice.model_copy(update={"told": (*notice.told, name)})
-            services.records.put(f"{notice.model}/{notice.run}", notice, actor=ACTOR)
+            missing = True
+            continue
+        notice = notice.model_copy(update={"told": (*notice.told, name)})
+        services.records.put(f"{notice.model}/{notice.run}", notice, actor=ACTOR)
+    if not missing:
+        services.records.put(f"{notice.model}/{notice.run}", notice.model_copy(update={"done": True}), actor=ACTOR)
     return unsent
 
 

@@ -199,6 +199,8 @@ class GuardNotice(Record):
     rollback: str
     told: tuple[str, ...]
     """The notifiers that have taken the message, by place and kind."""
+    done: bool = False
+    """Everybody there was has taken it: a notifier that comes later is not told what is long over."""
     at: Instant
 
 
