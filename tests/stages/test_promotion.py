@@ -737,3 +737,25 @@ def test_the_way_back_asks_for_no_gate(world):
     world.specs.spec = Spec(gates=Gates((*world.specs.spec.gates.names, "latency")), digest="spec-2")
     world.with_rollout(approval=True)
     assert roll_back(world).restored.version_id == "id-a"
+
+
+def test_what_was_checked_before_a_rollback_opens_no_promotion(world, monkeypatch):
+    """Of two workers with the same promotion one is slow: meanwhile the other's is opened, and undone by a rollback."""
+    for content in "ab":
+        world.champion(content)
+    source = world.trained("night-c", "c")
+    register_challenger(world.services, source)
+    run = world.ramped("canary-c", source)
+
+    def meanwhile(*_, **__):
+        monkeypatch.undo()
+        monkeypatch.setattr("gauntlet.stages.promote.finish_promotion", lambda *_: None)
+        promote(world.services, run)
+        monkeypatch.undo()
+        roll_back(world, request="manual__1")
+
+    monkeypatch.setattr("gauntlet.stages.promote.check_open", meanwhile)
+    with pytest.raises(Conflict, match="it has changed since this was decided"):
+        promote(world.services, run)
+    assert world.stable() == "id-a"
+    assert len(actions(world, "promotion.opened")) == len("abc")

@@ -81,6 +81,8 @@ def finish_promotion(services: Services, intent: Intent) -> PromotionRecord:
 
 def _open(services: Services, run: RunContext) -> Intent:
     """Check everything, then write down what is going to happen."""
+    # First of all: what is checked below is acted on only while the champion is still this one.
+    champion_epoch = services.ledger.champion(run.model).epoch
     state = services.records.get(run.key, RolloutState)
     _check_resumed(services, state)
     obstacles = _obstacles(services, run, state)
@@ -98,7 +100,7 @@ def _open(services: Services, run: RunContext) -> Intent:
         stage=IntentStage.OPENED,
         target=state.candidate,
         replaced=state.stable,
-        champion_epoch=services.ledger.champion(run.model).epoch,
+        champion_epoch=champion_epoch,
         actor=run.requested_by,
         reason=state.reason,
         opened_at=services.clock.now(),
@@ -141,7 +143,11 @@ def _last_look(services: Services, run: RunContext, state: RolloutState) -> Roll
         RolloutAborted: it has failed; every server has the champion.
         DeploymentHeld: its lease had lapsed, so this look has judged nothing.
     """
-    if state.analysis is None or state.analysis.step != state.step:
+    if state.phase is not RolloutPhase.BAKE or state.stable is None:
+        return state
+    judged = state.analysis.until if state.analysis else state.started_at
+    waited = services.clock.now() - judged > 2 * services.specs.get(run.model).rollout.tick
+    if not waited and (state.analysis is None or state.analysis.step != state.step):
         return state
     seen = keep(services, run)
     if seen.analysis == state.analysis:

@@ -221,3 +221,20 @@ def test_after_a_lapse_the_promotion_waits_for_a_look_that_judges(approved: Any)
     answered(made, 100, "ok")
     promote(made.services, run)
     assert made.stable() == "id-b"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_one_that_nobody_judged_while_it_waited_is_judged_before_its_promotion(approved: Any, kept: bool) -> None:
+    """No tick came while its lease ran out, or one that only brought the weight back."""
+    made, run = approved
+    answer_approval(made.services, made.model, "night-b", approver="bob", approved=True, reason="looked at the card")
+    made.clock.moment += timedelta(days=2)
+    if kept:
+        assert keep(made.services, run).analysis is None
+    else:
+        with pytest.raises(DeploymentHeld, match="the next look judges it"):
+            promote(made.services, run)
+    answered(made, 200, "fallback")
+    with pytest.raises(RolloutAborted, match="was taken out"):
+        promote(made.services, run)
+    assert made.stable() == "id-a"
