@@ -113,6 +113,21 @@ def test_the_page_is_prometheus_text(tmp_path: Path) -> None:
     counters.close()
 
 
+@given(name=st.text(st.characters(exclude_categories=["Cs"]), max_size=90))
+def test_no_name_of_a_feature_spoils_the_page(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    folder = tmp_path_factory.mktemp("counters")
+    counters = Counters(folder / "worker-0.counters", capacity=16)
+    version = "01J9ZK5V3Q8T6B4N2M7X0R1C8D"
+    counters.add(key("_feature_null", model="m" * 63, version=version, arm="canary", feature=name), 2)
+    counters.add(key("gauntlet_requests_total", model="m" * 63), 3)
+    counters.close()
+    found = {s.name: s for family in text_string_to_metric_families(page(folder)) for s in family.samples}
+    assert (found["ml_feature_missing_total"].value, found["gauntlet_requests_total"].value) == (2, 3)
+    assert name.startswith(found["ml_feature_missing_total"].labels["feature"])
+
+
 def test_words_are_seen_by_another_mapping(tmp_path: Path) -> None:
     one, other = (ControlWords(tmp_path / "words", ["b", "a"]) for _ in range(2))
     before = list(other.words)

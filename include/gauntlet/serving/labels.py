@@ -13,5 +13,15 @@ def key(name: str, **labels: str) -> str:
     return f"{name}{{{inside}}}" if inside else name
 
 
+SPECIAL = {"\\", '"', "\n"}
+LONGEST = 64
+"""Bytes of a value as it is written: a counter has so much room, and one label cut in half spoils a whole page."""
+
+
 def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")[:64]
+    if len(value) <= LONGEST and value.isascii() and not SPECIAL & set(value):
+        return value
+    written = [{"\\": r"\\", '"': r"\"", "\n": r"\n"}.get(each, each) for each in value[:LONGEST]]
+    while len("".join(written).encode("utf-8", "replace")) > LONGEST:
+        written.pop()
+    return "".join(written)
