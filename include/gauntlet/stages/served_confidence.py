@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gauntlet.core.confidence import confidence_health
+from gauntlet.core.confidence import KEY, confidence_health
 from gauntlet.core.errors import DataRejected
 from gauntlet.core.layers.finding import Found, found
 from gauntlet.core.ports import Services
 from gauntlet.core.records.model import Task
+from gauntlet.core.records.monitoring import Layer
 from gauntlet.core.records.rollout import ServedVersion
 from gauntlet.core.records.run import RunContext
 from gauntlet.core.spec import ModelSpec
@@ -24,7 +25,7 @@ def served_confidence(services: Services, run: RunContext, spec: ModelSpec, cham
     try:
         baseline = holdout_scores(services, run.model, champion)
     except DataRejected as error:
-        return found((), {}, [f"confidence: {error}"], looked=False)
+        return found((), {}, [f"confidence: {error}"], looked=False, unjudged=[f"{Layer.MODEL}.{KEY}"])
     table = services.journal.read(run.model, run.as_of - section.window, run.as_of)
     own = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["version_id"], champion.version_id))
     now = np.asarray(table["score"].filter(own).to_numpy(), np.float64)
