@@ -92,6 +92,20 @@ def test_a_full_table_of_counters_counts_on_under_one_name(tmp_path: Path) -> No
     assert counted["gauntlet_counters_overflowed_total"] == 5
 
 
+@pytest.mark.parametrize("known", [{"new"}, {"new", "old"}], ids=["versions forgotten", "a larger table"])
+def test_where_there_is_room_again_nothing_has_overflowed_any_more(tmp_path: Path, known: set[str]) -> None:
+    """It would be an alert for ever."""
+    path = tmp_path / "worker-0.counters"
+    counters = Counters(path, capacity=4)
+    for number, version in enumerate(["new", "old", "new", "new", "new"]):
+        counters.add(key("c", version=version, number=str(number)))
+    counters.close()
+    assert "gauntlet_counters_overflowed_total" in read_counters(path)
+    forget_versions(path, known)
+    left = {key("c", version="new", number=number) for number in "02"}
+    assert set(read_counters(path)) - {key("c", version="old", number="1")} == left
+
+
 def test_the_page_is_prometheus_text(tmp_path: Path) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 

@@ -69,6 +69,7 @@ ENTRY = KEY + WORD
 READ_AT_ONCE = 512
 CAPACITY = 32_768
 """Places of a slot's file, which is sparse: a version of 30 features takes some 300 of them in each arm."""
+OVERFLOWED = "gauntlet_counters_overflowed_total"
 VERSION = re.compile(r'[{,]version="([^"]*)"')
 
 
@@ -111,7 +112,7 @@ class Counters:
             name = key.encode()[:KEY]
             place = len(self._index)
             if place >= self._capacity - 1:
-                place, name = self._capacity - 1, b"gauntlet_counters_overflowed_total"
+                place, name = self._capacity - 1, OVERFLOWED.encode()
             self._map[place * ENTRY : place * ENTRY + KEY] = name.ljust(KEY, b"\0")
             self._index[key] = place
             return place
@@ -147,13 +148,15 @@ def read_counters(path: Path) -> dict[str, int]:
 def forget_versions(path: Path, known: Collection[str]) -> int:
     """Take out of a slot's file what was counted of versions that are not known any more; how many counters that were.
 
-    Called before the slot's worker counts. Whoever reads meanwhile has the old file or the new one: a sum that fell and
-    rose again would look like a burst of requests.
+    What overflowed is forgotten where there is room again. Called before the slot's worker counts. Whoever reads
+    meanwhile has the old file or the new one: a sum that fell and rose again would look like a burst of requests.
     """
     if not path.exists():
         return 0
     counted = read_counters(path)
     kept = {key: value for key, value in counted.items() if not _is_forgotten(key, known)}
+    if len(kept) < CAPACITY - 1:
+        kept.pop(OVERFLOWED, None)
     if len(kept) < len(counted):
         temporary = path.with_suffix(".tmp")
         entries = (key.encode().ljust(KEY, b"\0") + struct.pack("=Q", value) for key, value in kept.items())
