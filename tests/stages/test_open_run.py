@@ -126,7 +126,7 @@ def test_an_as_of_time_that_no_data_can_have_is_refused(services, text: str) -> 
 @pytest.mark.parametrize("run_type", ["manual", "scheduled", "asset_triggered"])
 @pytest.mark.parametrize("text", ["2026-03-09T08:06:00Z", "2026-03-10", "9999-12-31T23:59:59+00:00"])
 def test_an_as_of_time_in_the_future_is_refused_whoever_asks(services, text: str, run_type: str) -> None:
-    with pytest.raises(SpecError, match=r"as_of: .* lies in the future, here it is 2026-03-09 08:0"):
+    with pytest.raises(SpecError, match=r"as_of: .* lies in the future, the latest is 2026-03-09 08:0"):
         opened(services, run_type=run_type, params={"reason": "a look ahead", "as_of": text})
     assert services.records.find("m/r", RunContext) is None
 

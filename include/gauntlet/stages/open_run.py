@@ -84,8 +84,8 @@ def _asked_as_of(params: Mapping[str, Any]) -> datetime | None:
 def _check_past(what: str, moment: datetime, latest: datetime) -> None:
     if moment > latest:
         raise SpecError(
-            f"{what}: {moment.isoformat()} lies in the future, here it is {latest:%Y-%m-%d %H:%M %Z}: nobody knows yet "
-            "what will be known then; name a time that is past, or none for now"
+            f"{what}: {moment.isoformat()} lies in the future, the latest is {latest:%Y-%m-%d %H:%M %Z}: nobody knows "
+            "yet what will be known then; name a time that is past, or none for now"
         )
 
 
