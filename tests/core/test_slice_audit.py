@@ -122,11 +122,21 @@ def test_a_model_that_is_off_for_all_is_no_slice() -> None:
 def test_the_half_that_proposes_does_not_decide() -> None:
     """Labels that are off in one half of the people only: proposed, and refuted by the other half."""
     has = people()
-    even = np.arange(N) % 2 == 0
-    given = served(has, 0.2 * ((has["region"] == "east") & even))
+    half = served(has).proposing
+    given = served(has, 0.2 * ((has["region"] == "east") & half))
     (one, *_) = found(has, given)
     assert one.name == "region=east"
     assert one.outcome is not Outcome.FAILED
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_a_slice_that_is_every_other_row_is_in_both_halves(every: int) -> None:
+    """As of requests with an applicant and a guarantor each."""
+    has = people()
+    has["region"] = np.where(np.arange(N) % every == 1, "guarantor", "applicant")
+    (one, *_) = found(has, served(has, 0.15 * (has["region"] == "guarantor")))
+    assert one.features == ("region",)
+    assert one.outcome is Outcome.FAILED
 
 
 def test_nearly_the_same_slice_is_told_once() -> None:

@@ -54,6 +54,15 @@ class Served:
         """One labelled row of each entity."""
         return first_of_unit(self.unit, self.due & np.isfinite(self.label) & np.isfinite(self.score))
 
+    @property
+    def proposing(self) -> Mask:
+        """One half of the entities, by a bit of a multiplicative hash (Knuth, TAOCP 3, 6.4) of their numbers.
+
+        Not every other one: of requests with an applicant and a guarantor that would be all of one kind.
+        """
+        half: Mask = (self.unit.astype(np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15)) >> np.uint64(63) == 0
+        return half
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -102,7 +111,7 @@ def usual_gaps(task: Task, score: Floats, label: Floats, slices: Iterable[Bin], 
 
 def weak_slices(served: Served, features: Sequence[Bin], section: SliceAuditSection, limit: float) -> list[Bin]:
     """Slices to be measured, as one half of the entities proposes them."""
-    among = served.evidence & (served.unit % 2 == 0)
+    among = served.evidence & served.proposing
     return proposed(
         features, served.label - served.score, among, least=section.minimum_rows, effect=limit, most=section.most
     )
@@ -145,7 +154,7 @@ def audit_declared(
 
 def audit_found(served: Served, one: Bin, section: SliceAuditSection, alpha: float, limit: float) -> AuditedSlice:
     """A slice that one half of the entities has proposed, by the other half."""
-    rows = served.evidence & (served.unit % 2 == 1)
+    rows = served.evidence & ~served.proposing
     inside, residual = one.mask[rows], (served.label - served.score)[rows]
     count = int(inside.sum())
     if min(count, inside.size - count) < section.minimum_rows:
