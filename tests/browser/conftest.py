@@ -72,7 +72,7 @@ def tool(*names: str) -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An api-server with three people, the model's DAGs and one run of the nightly."""
     tool("chromium", "chromium-browser", "google-chrome")
@@ -216,7 +216,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     """Browsers that no test uses now: starting one takes longer than most tests."""
     waiting: list[Any] = []

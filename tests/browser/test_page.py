@@ -303,3 +303,32 @@ def test_links_leave_the_frame_that_airflow_puts_the_page_in(visit: Callable[...
     airflow.click()
     who.driver.switch_to.default_content()
     who.until(lambda: f"/dags/{site.dag}/runs/" in who.driver.current_url, "Airflow's own page of the run")
+
+
+LARGE_PICTURE_LEFT = """
+const done = arguments[arguments.length - 1];
+import("/gauntlet/static/charts.js").then(({ chart, sweep }) => {
+  const host = document.createElement("div");
+  document.body.append(host);
+  const names = [...Array(200).keys()].map(String);
+  const data = names.flatMap((x) => names.map((y) => [x, y, Math.random()]));
+  chart(host, "large", () => ({
+    xAxis: { type: "category", data: names },
+    yAxis: { type: "category", data: names },
+    visualMap: { min: 0, max: 1 },
+    series: [{ type: "heatmap", data, progressive: data.length }],
+  }));
+  requestAnimationFrame(() => {
+    host.remove();
+    sweep();
+    setTimeout(done, 500);
+  });
+});
+"""
+
+
+def test_who_leaves_while_a_large_picture_is_painted_leaves_nothing_behind(visit: Callable[..., Visitor]) -> None:
+    who = visit("vera").open()
+    who.one("canvas, .night")
+    who.driver.execute_async_script(LARGE_PICTURE_LEFT)
+    assert who.complaints() == []

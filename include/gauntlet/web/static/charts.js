@@ -43,6 +43,10 @@ export const sweep = () => {
   for (const one of drawn) {
     if (one.host.isConnected) continue;
     one.watch.disconnect();
+    // A large picture is painted over several frames, and the next of them would look for layers that are gone:
+    // painting nothing, at once, calls them off.
+    one.instance.clear();
+    one.instance.getZr().refreshImmediately();
     one.instance.dispose();
     drawn.delete(one);
   }
