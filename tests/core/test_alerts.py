@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gauntlet.core.alerts import fold
+from gauntlet.core.layers.finding import Found, merged
+from gauntlet.core.layers.outcomes import unseen_metric, watched
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.monitoring import Alert, Layer, LayerReport, Message, MessageKind, Severity, Symptom
 from gauntlet.core.specs.freeze import Weekly
-from gauntlet.core.specs.monitoring import AlertsSection
+from gauntlet.core.specs.monitoring import AlertsSection, WatchedMetric
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -280,3 +282,29 @@ def test_the_same_looks_give_the_same_alerts(looks: list[tuple[tuple[set[str], O
 def test_every_layer_can_be_told(layer: Layer) -> None:
     (message,) = Watch().look(report(layer, symptom(layer, "x")))
     assert message.layer is layer
+
+
+def test_a_product_metric_without_a_baseline_or_a_value_resolves_nothing_about_it() -> None:
+    metric = WatchedMetric(sql="SELECT 1 AS value", least=3)
+    usual, other = [10.0, 11.0, 9.0, 10.0], watched(Layer.PRODUCT, "visits", metric, 10.0, [10.0, 11.0, 9.0])
+
+    def sales(found: Found) -> LayerReport:
+        whole = merged([found, other])
+        told = report(Layer.PRODUCT, *whole.symptoms, outcome=whole.outcome)
+        return told.model_copy(update={"unjudged": whole.unjudged})
+
+    watch = Watch()
+    watch.look(sales(watched(Layer.PRODUCT, "sales", metric, 1.0, usual)))
+    assert watch.open == {"product.sales"}
+    for _ in range(4):
+        watch.look(sales(watched(Layer.PRODUCT, "sales", metric, 1.0, [])))
+    assert watch.open == {"product.sales"}, "its usual values have aged out: nobody knows whether it is well"
+    for _ in range(4):
+        watch.look(sales(unseen_metric(Layer.PRODUCT, "sales", "no table", "page")))
+    assert watch.open == {"product.sales", "product.unseen.sales"}
+    for _ in range(4):
+        watch.look(sales(watched(Layer.PRODUCT, "sales", metric, 1.0, [])))
+    assert watch.open == {"product.sales"}, "it can be computed again"
+    for _ in range(4):
+        watch.look(sales(watched(Layer.PRODUCT, "sales", metric, 10.0, usual)))
+    assert watch.open == set()

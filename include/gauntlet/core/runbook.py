@@ -53,7 +53,7 @@ def kind_of(key: str) -> str:
     if rest == UNSEEN:
         return UNSEEN
     if layer in USERS:
-        return f"{layer}.{UNSEEN}" if rest.endswith(f".{UNSEEN}") else layer
+        return f"{layer}.{UNSEEN}" if rest.startswith(f"{UNSEEN}.") else layer
     name, _, part = rest.partition(".")
     kind = f"{layer}.{name}"
     return f"{kind}.{UNSEEN}" if part == UNSEEN and f"{kind}.{UNSEEN}" in KINDS else kind

@@ -9,6 +9,7 @@ from statistics import median
 from gauntlet.core.layers.finding import Found, found, symptom
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.monitoring import Layer, Severity, Symptom
+from gauntlet.core.runbook import UNSEEN
 from gauntlet.core.specs.monitoring import WatchedMetric
 
 
@@ -25,7 +26,7 @@ def watched(layer: Layer, name: str, metric: WatchedMetric, value: float, past: 
         return found(_outside(layer, name, metric, value), values)
     if len(past) < metric.least:
         note = f"{name}: {len(past)} earlier windows of {metric.least} that make a baseline"
-        return found((), values, [note], looked=False)
+        return found((), values, [note], looked=False, unjudged=[f"{layer}.{name}"])
     middle = median(past)
     spread = 1.4826 * median(abs(each - middle) for each in past) or abs(middle) / 1000 or 1e-9
     apart = abs(value - middle) / spread
@@ -67,5 +68,5 @@ def _outside(layer: Layer, name: str, metric: WatchedMetric, value: float) -> li
 
 def unseen_metric(layer: Layer, name: str, why: str, severity: str) -> Found:
     """A metric of the user's that could not be computed is a symptom of its own."""
-    told = symptom(layer, f"{name}.unseen", Severity(severity), f"{name} could not be computed: {why}")
-    return Found(Outcome.FAILED, (told,), {}, ())
+    told = symptom(layer, f"{UNSEEN}.{name}", Severity(severity), f"{name} could not be computed: {why}")
+    return Found(Outcome.FAILED, (told,), {}, (), (f"{layer}.{name}",))
