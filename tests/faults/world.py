@@ -70,7 +70,7 @@ class Rollout:
     bootstrap: str = "automatic"
     receipts_within: timedelta = timedelta(days=21)
     on_new: str = "queue"
-    tick: timedelta = timedelta(days=30)
+    tick: timedelta = timedelta(days=36_500)
     """No promotion of these tests has waited so long that the candidate must be looked at again."""
 
 
