@@ -181,7 +181,11 @@ def killed(life: Life, name: str, index: int | None, label: str, answer: Path) -
     return [f"{label}: {text}" for text in (*wrong, *settled(life.world), *check(life, number))]
 
 
-@pytest.mark.parametrize("name", ACTS)
+EACH_ACT = [pytest.param(name, marks=pytest.mark.soak) if name == "retention" else name for name in ACTS]
+"""What retention deletes has to be made first, which takes longest; ``test_matrix`` kills it at every write as well."""
+
+
+@pytest.mark.parametrize("name", EACH_ACT)
 @pytest.mark.parametrize(
     "choose", [one_of_them, pytest.param(every_write, marks=pytest.mark.soak)], ids=["one-of-them", "every-write"]
 )
