@@ -6,9 +6,10 @@ The monitor looks every hour and the audit is made once a week: what it found st
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from gauntlet.core.duration import words
-from gauntlet.core.layers.finding import Found, found
+from gauntlet.core.layers.finding import Found, found, symptom
 from gauntlet.core.outcome import Outcome
 from gauntlet.core.records.feedback import AuditedSlice, SliceAudit
 from gauntlet.core.records.monitoring import Layer, Severity, Symptom
@@ -53,23 +54,6 @@ def _of_slice(one: AuditedSlice) -> Symptom:
     )
 
 
-def _symptom(
-    key: str,
-    sentence: str,
-    *,
-    observed: float | None = None,
-    limit: float | None = None,
-    n: int | None = None,
-    beyond: float | None = None,
-) -> Symptom:
-    return Symptom(
-        key=key,
-        layer=Layer.MODEL,
-        severity=Severity.WARNING,
-        outcome=Outcome.FAILED,
-        sentence=sentence,
-        observed=observed,
-        limit=limit,
-        n=n,
-        beyond=beyond,
-    )
+def _symptom(key: str, sentence: str, **facts: Any) -> Symptom:
+    """A warning; unlike :func:`symptom`, it takes the whole key, as alerts and unjudged keys have it."""
+    return symptom(Layer.MODEL, key.removeprefix(f"{Layer.MODEL}."), Severity.WARNING, sentence, **facts)
